@@ -1,0 +1,36 @@
+/* anthropic_write -- whole JSON bodies of the Messages API: the message of a non-streamed answer,
+ * errors, counts and models. */
+#pragma once
+
+#include "api/event.h"
+#include "base/strbuf.h"
+
+/* Collects a turn's events into one message.  Init, feed every event but FAILED, then print. */
+struct anthropic_message {
+    struct strbuf content;   /* the JSON of the content array, without brackets */
+    struct strbuf text;      /* text of the open block */
+    enum event_block kind;   /* of the open block */
+    enum stop_reason reason;
+    struct strbuf stop_sequence;
+    struct usage usage;
+    bool first;              /* no block written yet */
+};
+
+void anthropic_message_init(struct anthropic_message *m);
+void anthropic_message_free(struct anthropic_message *m);
+void anthropic_message_feed(struct anthropic_message *m, const struct event *ev);
+
+/* Appends the message object; `id` is msg_..., `model` what the client asked for. */
+void anthropic_message_print(const struct anthropic_message *m, const char *id, struct str model,
+                             struct strbuf *out);
+
+/* {"type":"error","error":{"type":...,"message":...},"request_id":...}.  `details_json` is the value
+ * of error.details or "". */
+void anthropic_error_print(const char *type, const char *message, struct str details_json,
+                           const char *request_id, struct strbuf *out);
+
+/* "end_turn", "max_tokens", ... as the API spells it. */
+const char *anthropic_stop_reason(enum stop_reason reason);
+
+/* The members of a usage object, braces included. */
+void anthropic_usage_print(const struct usage *u, struct strbuf *out);

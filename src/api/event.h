@@ -1,0 +1,58 @@
+/* event -- what an engine says while it answers: the one stream that every wire format is made of.
+ *
+ * Grammar of a turn's events:
+ *   turn  = { block } ( DONE | FAILED )
+ *   block = BLOCK_START { TEXT | THINKING | TOOL_INPUT } BLOCK_STOP
+ * Deltas match the kind of the open block.  Deltas of text never split a UTF-8 character.  FAILED
+ * may come inside a block.  Strings in an event are valid until the next call that yields one. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/str.h"
+
+enum event_type {
+    EVENT_BLOCK_START,
+    EVENT_TEXT,
+    EVENT_THINKING,
+    EVENT_TOOL_INPUT, /* a piece of the input's JSON text */
+    EVENT_BLOCK_STOP,
+    EVENT_DONE,
+    EVENT_FAILED,
+};
+
+enum event_block {
+    EVENT_BLOCK_TEXT,
+    EVENT_BLOCK_THINKING,
+    EVENT_BLOCK_TOOL_USE,
+};
+
+enum stop_reason {
+    STOP_END_TURN,
+    STOP_MAX_TOKENS,
+    STOP_SEQUENCE,
+    STOP_TOOL_USE,
+    STOP_CONTEXT_WINDOW, /* "model_context_window_exceeded" */
+};
+
+/* The first three partition the prompt. */
+struct usage {
+    uint32_t input_tokens;          /* neither read from nor written to the cache */
+    uint32_t cache_creation_tokens; /* computed now and kept for later requests */
+    uint32_t cache_read_tokens;     /* found in the pool */
+    uint32_t output_tokens;
+};
+
+struct event {
+    enum event_type type;
+    enum event_block block;   /* BLOCK_START */
+    struct str text;          /* TEXT, THINKING, TOOL_INPUT */
+    struct str id;            /* BLOCK_START of a tool use: toolu_... */
+    struct str name;          /* BLOCK_START of a tool use */
+    struct str signature;     /* BLOCK_STOP of a thinking block */
+    enum stop_reason reason;  /* DONE */
+    struct str stop_sequence; /* DONE with STOP_SEQUENCE */
+    struct usage usage;       /* DONE, and FAILED as far as known */
+    struct error error;       /* FAILED */
+};

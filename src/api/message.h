@@ -1,0 +1,98 @@
+/* message -- a Messages API request as plain structs.
+ *
+ * Not the wire form (api/anthropic_read makes these from JSON) and not the prompt (prompt/canon
+ * makes that from these).  Everything lives in the request's arena or in the request body, and is
+ * read-only after reading.  Fields follow https://docs.claude.com/en/api/messages. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/str.h"
+
+enum role {
+    ROLE_SYSTEM, /* also inside `messages`, as Claude Code sends it */
+    ROLE_USER,
+    ROLE_ASSISTANT,
+};
+
+enum block_type {
+    BLOCK_TEXT,
+    BLOCK_THINKING,
+    BLOCK_REDACTED_THINKING,
+    BLOCK_TOOL_USE,
+    BLOCK_TOOL_RESULT,
+    BLOCK_TOOL_REFERENCE, /* inside a tool result: a deferred tool that is loaded from here on */
+    BLOCK_NOTE,           /* image, document or unknown block: `text` says what stood here */
+};
+
+struct block {
+    enum block_type type;
+    struct str text;       /* TEXT, THINKING, NOTE */
+    struct str signature;  /* THINKING */
+    struct str id;         /* TOOL_USE: id; TOOL_RESULT: tool_use_id */
+    struct str name;       /* TOOL_USE: tool; TOOL_REFERENCE: tool_name */
+    struct str input_json; /* TOOL_USE: a minified JSON object, members in the order received */
+    bool is_error;         /* TOOL_RESULT */
+    struct block *content; /* TOOL_RESULT: TEXT, TOOL_REFERENCE and NOTE blocks */
+    size_t n_content;
+};
+
+struct message {
+    enum role role;
+    struct block *blocks; /* string content is one TEXT block */
+    size_t n_blocks;
+};
+
+struct tool {
+    struct str name;
+    struct str description; /* "" where the client gave none */
+    struct str schema_json; /* input_schema, minified; "{}" for server tools */
+    struct str type;        /* "custom", or a server tool's type such as "web_search_20250305" */
+    bool defer_loading;     /* not in the tool list until a tool_reference names it */
+};
+
+enum tool_choice_type {
+    TOOL_CHOICE_AUTO,
+    TOOL_CHOICE_NONE,
+    TOOL_CHOICE_ANY,  /* some tool must be called */
+    TOOL_CHOICE_TOOL, /* the named tool must be called */
+};
+
+struct tool_choice {
+    enum tool_choice_type type;
+    struct str name; /* TOOL_CHOICE_TOOL */
+    bool disable_parallel;
+};
+
+enum thinking_mode {
+    THINKING_UNSET,    /* the client said nothing */
+    THINKING_DISABLED,
+    THINKING_ENABLED,  /* with budget_tokens */
+    THINKING_ADAPTIVE, /* the model decides */
+};
+
+/* What the client asked for; a negative value means "not given". */
+struct sampling {
+    float temperature; /* [0, 1] in the API; up to 2 accepted */
+    float top_p;       /* (0, 1] */
+    int32_t top_k;     /* >= 0 */
+};
+
+struct message_request {
+    struct str model;
+    struct block *system; /* TEXT blocks */
+    size_t n_system;
+    struct message *messages;
+    size_t n_messages;
+    struct tool *tools;
+    size_t n_tools;
+    struct tool_choice tool_choice;
+    struct sampling sampling;
+    uint32_t max_tokens; /* >= 1; 0 in a count_tokens request */
+    struct str *stop_sequences;
+    size_t n_stop_sequences;
+    enum thinking_mode thinking;
+    uint32_t thinking_budget_tokens; /* THINKING_ENABLED */
+    struct str output_schema_json;   /* output_config.format of type json_schema; "" for none */
+    bool stream;
+};

@@ -1,0 +1,31 @@
+#include "clock.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+static _Atomic uint64_t frozen_ms;
+
+uint64_t clock_now_us(void)
+{
+    uint64_t frozen = atomic_load(&frozen_ms);
+    if (frozen != 0)
+        return frozen * 1000;
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+uint64_t clock_now_ms(void)
+{
+    return clock_now_us() / 1000;
+}
+
+int64_t clock_wall_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+void clock_freeze(uint64_t ms)
+{
+    atomic_store(&frozen_ms, ms);
+}

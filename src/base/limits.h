@@ -1,0 +1,43 @@
+/* limits -- every ceiling of the program: value, unit, reason, who enforces it. */
+#pragma once
+
+enum {
+    /* HTTP (server/conn).  Sources: the hosted API refuses bodies over 32 MB; nginx's header
+     * buffers are 1 KiB + 4 x 8 KiB. */
+    LIMIT_HEADER_BYTES = 32 * 1024,
+    LIMIT_HEADER_COUNT = 100,
+    LIMIT_URI_BYTES = 8 * 1024,
+    LIMIT_BODY_BYTES = 32 * 1024 * 1024,
+    LIMIT_BODIES_BYTES = 256 * 1024 * 1024, /* all request bodies being read or worked on */
+    LIMIT_CONNECTIONS = 512,
+    LIMIT_PIPELINED_BYTES = 64 * 1024, /* read ahead while an answer is under way */
+    LIMIT_OUTPUT_HIGH_BYTES = 256 * 1024, /* unsent answer of one connection: its writer waits */
+    LIMIT_OUTPUT_LOW_BYTES = 64 * 1024,   /* ... and goes on */
+
+    LIMIT_HEADER_MS = 10 * 1000,     /* from the first byte to the end of the headers */
+    LIMIT_BODY_GRACE_MS = 5 * 1000,  /* then at least LIMIT_BODY_BYTES_PER_S on average */
+    LIMIT_BODY_BYTES_PER_S = 10 * 1024,
+    LIMIT_KEEP_ALIVE_MS = 120 * 1000,
+    LIMIT_STALL_MS = 30 * 1000,      /* a client that takes nothing is dropped */
+    LIMIT_DRAIN_MS = 30 * 1000,      /* SIGTERM: time for running turns to end */
+
+    /* JSON (wire/json_in). */
+    LIMIT_JSON_DEPTH = 128,
+    LIMIT_JSON_VALUES = 2 * 1000 * 1000, /* 16 bytes each: bounds what 32 MB of "[1,1,..." costs */
+
+    /* A request (api, prompt). */
+    LIMIT_REQUEST_ARENA_BYTES = 128 * 1024 * 1024,
+    LIMIT_MESSAGES = 100 * 1000, /* the hosted API's ceiling */
+    LIMIT_TOOLS = 10 * 1000,
+    LIMIT_STOP_SEQUENCES = 64,
+    LIMIT_STOP_SEQUENCE_BYTES = 1024,
+    LIMIT_PROMPT_BYTES = 64 * 1024 * 1024, /* rendered text */
+    LIMIT_REPLY_BYTES = 16 * 1024 * 1024,  /* what one turn may say */
+    LIMIT_GRAMMAR_BYTES = 1024 * 1024,
+
+    /* Turns (server, sched). */
+    LIMIT_TURNS = 64,        /* admitted at once, running or waiting; more get 529 */
+    LIMIT_SHORT_QUEUE = 256, /* requests waiting for a short worker; more get 529 */
+    LIMIT_JOB_TOKENS = 256,  /* sampled tokens that a turn has not fetched yet; then it parks */
+    LIMIT_PING_MS = 5 * 1000,
+};

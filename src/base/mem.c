@@ -1,0 +1,86 @@
+#define MEM_IMPLEMENTATION
+#include "mem.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Noreturn void out_of_memory(size_t bytes)
+{
+    fprintf(stderr, "pensieve: the system has no %zu bytes left\n", bytes);
+    abort();
+}
+
+/* True for the one call that PENSIEVE_FAIL_ALLOC names. */
+static bool must_fail(void)
+{
+    static atomic_long countdown = -1; /* -1: not read yet, 0: off */
+    long left = atomic_load(&countdown);
+    if (left == -1) {
+        const char *text = getenv("PENSIEVE_FAIL_ALLOC");
+        left = text ? strtol(text, NULL, 10) : 0;
+        atomic_store(&countdown, left);
+    }
+    return left > 0 && atomic_fetch_sub(&countdown, 1) == 1;
+}
+
+void *mem_alloc(size_t bytes)
+{
+    void *p = malloc(bytes ? bytes : 1);
+    if (p == NULL)
+        out_of_memory(bytes);
+    return p;
+}
+
+void *mem_zalloc(size_t bytes)
+{
+    void *p = calloc(1, bytes ? bytes : 1);
+    if (p == NULL)
+        out_of_memory(bytes);
+    return p;
+}
+
+void *mem_realloc(void *p, size_t bytes)
+{
+    void *q = realloc(p, bytes ? bytes : 1);
+    if (q == NULL)
+        out_of_memory(bytes);
+    return q;
+}
+
+char *mem_strdup(const char *s)
+{
+    return mem_strndup(s, strlen(s));
+}
+
+char *mem_strndup(const char *s, size_t len)
+{
+    char *copy = mem_alloc(len + 1);
+    memcpy(copy, s, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+void mem_free(void *p)
+{
+    free(p);
+}
+
+void *mem_try_alloc(size_t bytes)
+{
+    return must_fail() ? NULL : malloc(bytes ? bytes : 1);
+}
+
+void *mem_try_realloc(void *p, size_t bytes)
+{
+    return must_fail() ? NULL : realloc(p, bytes ? bytes : 1);
+}
+
+size_t mem_array_bytes(size_t n, size_t size)
+{
+    if (size != 0 && n > SIZE_MAX / size)
+        return SIZE_MAX;
+    return n * size;
+}

@@ -1,0 +1,44 @@
+/* metrics -- counters and gauges that any thread adds to and the I/O thread prints.
+ *
+ * All are 64-bit atomics in one table, so that answering /health and /metrics never waits for the
+ * engine.  Names follow Prometheus (https://prometheus.io/docs/practices/naming/). */
+#pragma once
+
+#include <stdint.h>
+
+#include "strbuf.h"
+
+/* id, Prometheus name, type, help */
+#define METRIC_MAP(X)                                                                              \
+    X(REQUESTS, "pensieve_requests_total", "counter", "HTTP requests answered")                    \
+    X(REQUESTS_FAILED, "pensieve_requests_failed_total", "counter", "HTTP answers of 400 and up")  \
+    X(TURNS_RUNNING, "pensieve_turns_running", "gauge", "Turns being generated")                   \
+    X(TURNS_WAITING, "pensieve_turns_waiting", "gauge", "Turns that wait for the engine")          \
+    X(TURNS_DONE, "pensieve_turns_total", "counter", "Turns that ended")                           \
+    X(TURNS_CANCELLED, "pensieve_turns_cancelled_total", "counter", "Turns the client left")       \
+    X(PROMPT_TOKENS, "pensieve_prompt_tokens_total", "counter", "Prompt tokens asked for")         \
+    X(PREFILLED_TOKENS, "pensieve_prefilled_tokens_total", "counter", "Prompt tokens computed")    \
+    X(REUSED_TOKENS, "pensieve_reused_tokens_total", "counter", "Prompt tokens found in the pool") \
+    X(GENERATED_TOKENS, "pensieve_generated_tokens_total", "counter", "Tokens sampled")            \
+    X(PREFILL_US, "pensieve_prefill_microseconds_total", "counter", "Time spent in prefill")       \
+    X(DECODE_US, "pensieve_decode_microseconds_total", "counter", "Time spent in decode")          \
+    X(KV_CELLS_USED, "pensieve_kv_cells_used", "gauge", "KV cells in use")                         \
+    X(KV_CELLS_TOTAL, "pensieve_kv_cells", "gauge", "KV cells in the pool")                        \
+    X(CONNECTIONS, "pensieve_connections", "gauge", "Open client connections")                     \
+    X(MEMORY_AVAILABLE, "pensieve_memory_available_bytes", "gauge", "Memory free for use")         \
+    X(MEMORY_STATE, "pensieve_memory_state", "gauge", "0 safe, 1 caution, 2 critical, 3 emergency")\
+    X(REJECTED_MEMORY, "pensieve_rejected_memory_total", "counter", "Requests refused: memory")
+
+enum metric {
+#define X(id, name, type, help) METRIC_##id,
+    METRIC_MAP(X)
+#undef X
+    METRIC_COUNT
+};
+
+void metric_add(enum metric m, int64_t delta);
+void metric_set(enum metric m, int64_t value);
+int64_t metric_get(enum metric m);
+
+/* All of them in the text exposition format, version 0.0.4. */
+void metrics_print(struct strbuf *out);

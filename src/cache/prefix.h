@@ -1,0 +1,48 @@
+/* prefix -- which token prefixes are in the KV pool, and in which sequence.
+ *
+ * First form: a list of live sequences, each with its tokens.  A new prompt takes the longest common
+ * prefix of any of them of the same namespace, by sharing its cells (seq_copy).  Sequences of ended
+ * turns stay as leaves until their cells or ids are needed; then the least recently used unpinned
+ * one goes.
+ *
+ * What it is not: not the store on disk, and it computes nothing.  Owner: the scheduler thread.
+ *
+ * Invariants (prefix_check walks them):
+ *  1. every sequence id is either free or belongs to exactly one leaf;
+ *  2. a leaf's tokens are exactly the positions 0..n-1 that the model holds for its sequence;
+ *  3. a pinned leaf (a running job) is never evicted;
+ *  4. the cells counted as used never exceed the pool. */
+#pragma once
+
+#include "model/model.h"
+
+struct prefix;
+struct prefix_leaf; /* one sequence; the scheduler extends it while its job runs */
+
+struct prefix *prefix_create(struct model *m);
+void prefix_destroy(struct prefix *p);
+
+/* A pinned leaf for a prompt, with as much of it as is known: *out_reused of its tokens are in the
+ * pool already (at most n_tokens - 1: the last one is computed for its logits).  Evicts an idle leaf
+ * where no sequence id is free.  STATUS_BUSY when all are pinned. */
+MUST_USE enum status prefix_acquire(struct prefix *p, uint64_t namespace_key,
+                                    const model_token *tokens, size_t n_tokens,
+                                    struct prefix_leaf **out, size_t *out_reused);
+
+/* After a decode: the leaf's sequence holds these n tokens more. */
+void prefix_extend(struct prefix_leaf *leaf, const model_token *tokens, size_t n);
+
+/* Forgets (and removes from the pool) everything from `n_tokens` on. */
+void prefix_truncate(struct prefix_leaf *leaf, size_t n_tokens);
+
+/* The job is over: the leaf stays, unpinned, most recently used.  A leaf that is a prefix of another
+ * is dropped at once. */
+void prefix_release(struct prefix_leaf *leaf);
+
+/* Makes room: evicts the least recently used idle leaf.  False where there is none. */
+bool prefix_evict_one(struct prefix *p);
+
+uint32_t prefix_leaf_sequence(const struct prefix_leaf *leaf);
+size_t prefix_leaf_length(const struct prefix_leaf *leaf);
+uint32_t prefix_cells_used(const struct prefix *p); /* an upper estimate: shared cells once per tree */
+void prefix_check(const struct prefix *p);

@@ -1,0 +1,101 @@
+/* engine -- one conversation turn: messages in, events out, pulled by the caller's thread.
+ *
+ * Life of a turn: start, then next() until EVENT_DONE or EVENT_FAILED (exactly one ends it), then
+ * finish().  `req` and its arena must outlive the turn.  cancel() may be called by any thread, any
+ * number of times, until finish() is called; the last event still arrives (FAILED, CANCELLED).
+ *
+ * Implementations: engine_local (prompt + scheduler + model), engine_script (plays a script, for
+ * whole-server tests); an upstream over HTTP follows. */
+#pragma once
+
+#include "api/event.h"
+#include "api/message.h"
+
+struct engine;
+struct turn;
+
+enum engine_state {
+    ENGINE_LOADING, /* requests get 529 with retry-after */
+    ENGINE_READY,
+    ENGINE_FAILED, /* could not load, or the model broke: requests get 500 */
+};
+
+struct engine_status {
+    enum engine_state state;
+    char model[128];           /* name as in the catalogue, e.g. "qwen2.5-coder:1.5b" */
+    struct error error;        /* ENGINE_FAILED */
+    uint32_t load_percent;     /* ENGINE_LOADING */
+    uint32_t load_ms;          /* ENGINE_READY: how long loading took */
+    uint32_t n_window;         /* tokens of one conversation, prompt and reply */
+    uint32_t n_running, n_waiting;
+    uint32_t cells_used, cells_total;
+    uint32_t prefill_done, prefill_total; /* tokens of the prompt being read now */
+    double prefill_tokens_per_s, decode_tokens_per_s;
+    uint64_t weights_bytes, kv_bytes;
+};
+
+/* What the server knows about the caller. */
+struct engine_caller {
+    uint64_t namespace_key; /* from the API key: nothing is shared between keys */
+    bool is_subagent;       /* x-claude-code-agent-id was sent */
+};
+
+struct engine_ops {
+    /* Decides everything that can be refused before a header is sent: STATUS_TOO_LONG ("prompt is
+     * too long: N tokens > M maximum"), _INVALID, _BUSY (full or loading), _NO_MEMORY.  Then the
+     * turn waits for its place by itself.  *out_prompt_tokens is what count_tokens would say. */
+    enum status (*start)(struct engine *e, const struct message_request *req,
+                         const struct engine_caller *caller, struct turn **out,
+                         uint32_t *out_prompt_tokens, struct error *err);
+
+    /* STATUS_OK with an event, or STATUS_AGAIN after `timeout_ms`. */
+    enum status (*next)(struct turn *t, unsigned timeout_ms, struct event *out);
+    void (*cancel)(struct turn *t);
+    void (*finish)(struct turn *t); /* cancels first if still running; never waits long */
+
+    enum status (*count_tokens)(struct engine *e, const struct message_request *req,
+                                uint32_t *out_tokens, struct error *err);
+    void (*get_status)(struct engine *e, struct engine_status *out); /* never waits */
+    void (*destroy)(struct engine *e); /* no turn may be in use any more */
+};
+
+/* Heads of the implementations. */
+struct engine {
+    const struct engine_ops *ops;
+};
+struct turn {
+    struct engine *engine;
+};
+
+static inline enum status engine_start(struct engine *e, const struct message_request *req,
+                                       const struct engine_caller *caller, struct turn **out,
+                                       uint32_t *out_prompt_tokens, struct error *err)
+{
+    return e->ops->start(e, req, caller, out, out_prompt_tokens, err);
+}
+static inline enum status turn_next(struct turn *t, unsigned timeout_ms, struct event *out)
+{
+    return t->engine->ops->next(t, timeout_ms, out);
+}
+static inline void turn_cancel(struct turn *t)
+{
+    t->engine->ops->cancel(t);
+}
+static inline void turn_finish(struct turn *t)
+{
+    t->engine->ops->finish(t);
+}
+static inline enum status engine_count_tokens(struct engine *e, const struct message_request *req,
+                                              uint32_t *out_tokens, struct error *err)
+{
+    return e->ops->count_tokens(e, req, out_tokens, err);
+}
+static inline void engine_get_status(struct engine *e, struct engine_status *out)
+{
+    e->ops->get_status(e, out);
+}
+static inline void engine_destroy(struct engine *e)
+{
+    if (e != NULL)
+        e->ops->destroy(e);
+}

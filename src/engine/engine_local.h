@@ -1,0 +1,21 @@
+/* engine_local -- the engine that computes here: canonical prompt, scheduler, model, splitter. */
+#pragma once
+
+#include "engine/engine.h"
+#include "model/model.h"
+#include "model/sampler.h"
+
+struct engine_local_options {
+    const char *model_name;         /* as shown to clients */
+    struct sampler_params sampling; /* for what a request leaves open (from the catalogue) */
+    uint32_t n_window;              /* tokens of one conversation */
+    uint32_t parallel;              /* turns decoded together */
+    /* Called once on the engine's loader thread; makes the model.  Separate so that tests pass the
+     * toy model and the server is up before the weights are. */
+    enum status (*load)(void *arg, void (*on_progress)(float fraction, void *progress_arg),
+                        void *progress_arg, struct model **out, struct error *err);
+    void *arg;
+};
+
+/* Starts loading and returns at once. */
+struct engine *engine_local_create(const struct engine_local_options *options);

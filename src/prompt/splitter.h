@@ -1,0 +1,36 @@
+/* splitter -- sampled text -> text, thinking and tool events, while it is being sampled.
+ *
+ * A streaming scanner over the reply: plain text and thinking pass through at once, but for bytes
+ * that may begin a mark (a thinking tag, a tool-call mark, an incomplete UTF-8 character).  From a
+ * tool-call mark on, the section is read by the template's own parser at growing distances (each
+ * time it is an eighth longer), so that the cost stays linear, and what is new is passed on.
+ *
+ * Owner: the turn's worker.  Not here: tokens, sockets. */
+#pragma once
+
+#include "api/event.h"
+#include "model/chat.h"
+
+struct splitter;
+
+struct splitter_options {
+    const struct chat_prompt *prompt; /* borrowed */
+    bool has_tools;                   /* look for calls at all */
+    bool single_call;                 /* disable_parallel_tool_use: calls after the first are dropped */
+    bool keep_thinking;               /* false: thinking is not passed on (display "omitted" keeps it) */
+};
+
+struct splitter *splitter_create(const struct splitter_options *options);
+void splitter_free(struct splitter *s);
+
+/* Gives the next bytes of the reply; then splitter_next() until false. */
+void splitter_feed(struct splitter *s, struct str bytes);
+
+/* The reply is over; then splitter_next() until false.  `was_cut`: by a limit, not by the model. */
+void splitter_finish(struct splitter *s, bool was_cut);
+
+/* BLOCK_START, deltas and BLOCK_STOP only.  Strings are valid until the next call of any function. */
+bool splitter_next(struct splitter *s, struct event *out);
+
+/* Whether a tool call was passed on (the stop reason is then tool_use). */
+bool splitter_called_tool(const struct splitter *s);

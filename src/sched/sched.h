@@ -1,0 +1,93 @@
+/* sched -- one thread that owns the model, the batch, the KV pool and the prefix tree, and lends
+ * them to jobs.
+ *
+ * A job is a prompt in tokens and limits; what comes back is a stream of text bytes and one end.
+ * A step is up to two decode calls: one row for every decoding job; then a chunk of one job's
+ * prefill, never across a border of 512 of its positions.  Alone, a chunk is up to 512 rows; while
+ * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 512, multiples of
+ * 8).  Stop sequences are matched in the step.  A job whose reader is slow parks: its row leaves the
+ * batch until the reader has caught up.  When the pool is full: evict idle prefixes, retry, then
+ * park the youngest job; never fail all.
+ *
+ * Not here: messages, text formats, sockets.  Threads: everything below is for any thread but the
+ * scheduler's own. */
+#pragma once
+
+#include "cache/prefix.h"
+#include "model/model.h"
+#include "model/sampler.h"
+
+struct sched;
+struct job;
+
+struct job_params {
+    const model_token *tokens; /* copied */
+    size_t n_tokens;           /* >= 1 */
+    uint64_t namespace_key;    /* prefixes are shared only inside one namespace */
+    uint32_t max_tokens;       /* most tokens to sample; also ends at the window */
+    uint32_t n_window;         /* prompt + reply of one job, in tokens */
+    struct sampler_params sampler;
+    struct grammar_spec grammar;  /* copied */
+    const struct str *stops;      /* copied; texts that end the reply */
+    size_t n_stops;
+    bool keep_control_pieces;     /* spell control tokens out in the output, as tool-call marks of
+                                     some templates are control tokens */
+};
+
+enum job_end {
+    JOB_RUNNING,
+    JOB_END_OF_TURN, /* the model ended it */
+    JOB_STOP_TEXT,   /* one of `stops` came; stop_index says which */
+    JOB_MAX_TOKENS,
+    JOB_WINDOW,      /* prompt + reply fill the window */
+    JOB_CANCELLED,
+    JOB_FAILED,      /* see error */
+};
+
+struct job_output {
+    struct strbuf *bytes; /* the caller's; text released since the last call is appended */
+    enum job_end end;     /* JOB_RUNNING while more may come */
+    int stop_index;
+    uint32_t n_sampled;   /* tokens sampled so far */
+    uint32_t n_reused;    /* prompt tokens that were found in the pool */
+    uint32_t n_prefilled; /* prompt tokens computed so far */
+    struct error error;
+};
+
+struct sched_options {
+    uint32_t max_running; /* jobs decoded together; >= 1 */
+    uint32_t max_jobs;    /* admitted, running or waiting */
+};
+
+/* Takes the model over (destroyed by sched_destroy). */
+struct sched *sched_create(struct model *m, const struct sched_options *options);
+
+/* Cancels every job, ends the thread, frees the model.  No job may be in use any more. */
+void sched_destroy(struct sched *s);
+
+/* STATUS_BUSY when max_jobs are admitted. */
+MUST_USE enum status sched_submit(struct sched *s, const struct job_params *params,
+                                  struct job **out, struct error *err);
+
+/* Waits up to `timeout_ms` for text, progress of the prefill, or the end.  STATUS_AGAIN when there
+ * was nothing. */
+MUST_USE enum status job_next(struct job *j, unsigned timeout_ms, struct job_output *out);
+
+/* Any thread, any number of times, never waits.  The engine is free within 250 ms; what was computed
+ * stays in the pool. */
+void job_cancel(struct job *j);
+
+/* The reader is done with the job (cancels it if it still runs). */
+void job_release(struct job *j);
+
+struct sched_stats {
+    uint32_t n_running;
+    uint32_t n_waiting;
+    uint32_t cells_used;
+    uint32_t cells_total;
+    double prefill_tokens_per_s; /* recent, 0 before the first */
+    double decode_tokens_per_s;
+    uint32_t prefill_done;       /* of the prompt being read now; 0 of 0 when none */
+    uint32_t prefill_total;
+};
+void sched_get_stats(const struct sched *s, struct sched_stats *out);
