@@ -1,8 +1,13 @@
 /* stopper -- finds stop sequences in a stream of bytes, exactly, over token borders.
  *
  * Feeds on the bytes of sampled tokens; releases what can't be part of a stop sequence any more and
- * holds back the rest.  The match that ends first wins; of two that end together the longer. */
+ * holds back the rest.  The match that ends first wins; of two that end together the longer.
+ *
+ * Each sequence has an automaton (Knuth-Morris-Pratt), so that the cost per byte is the number of
+ * sequences, whatever their text; how the stream is cut makes no difference. */
 #pragma once
+
+#include <stdint.h>
 
 #include "base/strbuf.h"
 
@@ -12,6 +17,8 @@ struct stopper {
     const struct str *stops; /* borrowed; none is empty */
     size_t n_stops;
     struct strbuf held;      /* bytes not released yet */
+    uint32_t *matched;       /* [n_stops] how much of each the stream ends with */
+    uint32_t **fallback;     /* [n_stops][length] the longest border of each beginning */
 };
 
 void stopper_init(struct stopper *s, const struct str *stops, size_t n_stops);
