@@ -20,6 +20,9 @@ enum {
     LIMIT_KEEP_ALIVE_MS = 120 * 1000,
     LIMIT_STALL_MS = 30 * 1000,      /* a client that takes nothing is dropped */
     LIMIT_DRAIN_MS = 30 * 1000,      /* SIGTERM: time for running turns to end */
+    LIMIT_LINGER_MS = 2 * 1000,      /* after the last answer: what still comes is read, so that no
+                                        reset destroys the answer on its way */
+    LIMIT_CHUNK_EXTENSION_BYTES = 256,
 
     /* JSON (wire/json_in). */
     LIMIT_JSON_DEPTH = 128,

@@ -1,9 +1,12 @@
 /* prefix -- which token prefixes are in the KV pool, and in which sequence.
  *
- * First form: a list of live sequences, each with its tokens.  A new prompt takes the longest common
- * prefix of any of them of the same namespace, by sharing its cells (seq_copy).  Sequences of ended
- * turns stay as leaves until their cells or ids are needed; then the least recently used unpinned
- * one goes.
+ * First form: a list of live sequences (leaves), each with its tokens.  A new prompt takes the
+ * longest common prefix of any of them of the same namespace, running ones included, by sharing its
+ * cells (seq_copy).  Sequences of ended turns stay as idle leaves until their cells or ids are
+ * needed; then the least recently used one goes.
+ *
+ * A model that can't share prefixes (info.can_share_prefix) lends only whole idle leaves, and only to
+ * prompts that are longer.
  *
  * What it is not: not the store on disk, and it computes nothing.  Owner: the scheduler thread.
  *
@@ -11,13 +14,18 @@
  *  1. every sequence id is either free or belongs to exactly one leaf;
  *  2. a leaf's tokens are exactly the positions 0..n-1 that the model holds for its sequence;
  *  3. a pinned leaf (a running job) is never evicted;
- *  4. the cells counted as used never exceed the pool. */
+ *  4. the cells counted as used are exactly those that the model uses, each once however many
+ *     sequences share it, and never exceed the pool. */
 #pragma once
 
 #include "model/model.h"
 
 struct prefix;
 struct prefix_leaf; /* one sequence; the scheduler extends it while its job runs */
+
+enum {
+    PREFIX_KEEP_TOKENS = 16, /* a shorter idle leaf is not worth a sequence id */
+};
 
 struct prefix *prefix_create(struct model *m);
 void prefix_destroy(struct prefix *p);
@@ -32,11 +40,14 @@ MUST_USE enum status prefix_acquire(struct prefix *p, uint64_t namespace_key,
 /* After a decode: the leaf's sequence holds these n tokens more. */
 void prefix_extend(struct prefix_leaf *leaf, const model_token *tokens, size_t n);
 
-/* Forgets (and removes from the pool) everything from `n_tokens` on. */
+/* Forgets (and removes from the pool) everything from `n_tokens` on, rows of an aborted decode
+ * included.  A model that can only drop a whole sequence loses all of it: read the length after. */
 void prefix_truncate(struct prefix_leaf *leaf, size_t n_tokens);
 
-/* The job is over: the leaf stays, unpinned, most recently used.  A leaf that is a prefix of another
- * is dropped at once. */
+/* The job is over; the caller forgets the pointer.  The leaf stays, unpinned, most recently used.
+ * Where the model can share prefixes, a leaf that is a prefix of another says nothing new and is
+ * dropped at once (this one, or idle ones that this one continues); so is one of fewer than
+ * PREFIX_KEEP_TOKENS. */
 void prefix_release(struct prefix_leaf *leaf);
 
 /* Makes room: evicts the least recently used idle leaf.  False where there is none. */
@@ -44,5 +55,11 @@ bool prefix_evict_one(struct prefix *p);
 
 uint32_t prefix_leaf_sequence(const struct prefix_leaf *leaf);
 size_t prefix_leaf_length(const struct prefix_leaf *leaf);
-uint32_t prefix_cells_used(const struct prefix *p); /* an upper estimate: shared cells once per tree */
-void prefix_check(const struct prefix *p);
+uint32_t prefix_cells_used(const struct prefix *p);
+
+/* How many cells would be beyond eviction if this prompt ran beside the pinned leaves. */
+uint32_t prefix_cells_with(struct prefix *p, uint64_t namespace_key, const model_token *tokens,
+                           size_t n_tokens);
+
+/* Walks everything and aborts where an invariant does not hold.  For tests. */
+void prefix_check(struct prefix *p);

@@ -27,18 +27,25 @@ struct governor_rules {
     uint64_t stop_bytes;   /* 0.5 GiB */
 };
 
-/* The pure part. */
+#define GOVERNOR_RULES_DEFAULT                                                                     \
+    ((struct governor_rules){UINT64_C(2) << 30, UINT64_C(1) << 30, UINT64_C(1) << 29})
+
+enum {
+    GOVERNOR_STATES = 4,
+};
+
+/* The pure part.  Arrays have one entry per state; those of SAFE are not used. */
 struct governor_machine {
     struct governor_rules rules;
     enum governor_state state;
-    unsigned below_count[4];     /* samples in a row below the threshold of each state */
-    uint64_t above_since_ms;     /* 0: not above the leave threshold */
-    uint64_t last_good_ms;       /* time of the last readable sample */
+    unsigned below_count[GOVERNOR_STATES];    /* samples in a row below the state's threshold */
+    uint64_t above_since_ms[GOVERNOR_STATES]; /* first sample above its leave threshold; 0: none */
+    uint64_t last_good_ms;                    /* time of the last readable sample; 0: none yet */
 };
 void governor_machine_init(struct governor_machine *m, const struct governor_rules *rules);
 
-/* One sample; `sample` is NULL where the reading failed (fails safe: keeps the state for 5 s, then
- * at least CAUTION).  Returns the state. */
+/* One sample, at a time that is never 0 and never goes back; `sample` is NULL where the reading
+ * failed (fails safe: keeps the state for 5 s, then at least CAUTION).  Returns the state. */
 enum governor_state governor_step(struct governor_machine *m, const struct mem_sample *sample,
                                   uint64_t now_ms);
 

@@ -6,6 +6,7 @@
  * in tests on any system. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -14,6 +15,7 @@
 struct mem_sample {
     uint64_t available_bytes; /* after all limits, own weights taken off */
     uint64_t total_bytes;     /* of the host, or the tightest limit */
+    bool is_pressed;          /* the system itself says that memory is short: tasks stall for it */
 };
 
 /* One reading.  `own_mapped_bytes`: resident file mappings of ours that must stay (weights). */

@@ -8,7 +8,15 @@
  *     there, else as <system-reminder> text in the neighbouring user text or tool result; it never
  *     comes between a tool call and its results;
  *  3. deferred tools are not in the tool list; a tool_reference prints the tool's schema in place;
- *  4. neighbouring turns of one role become one; results of tools follow their calls. */
+ *  4. neighbouring turns of one role become one; results of tools follow their calls.
+ *
+ * Why a longer conversation begins with the shorter one: the messages are cut into runs, one of the
+ * assistant and one of everybody else in turn, and a run is written from what is in it and before
+ * it only.  A request ends with a run of "everybody else"; the next request goes on with a run of
+ * the assistant, so that every run of the shorter one comes back whole.
+ *
+ * Text blocks of one turn are joined by a blank line; blocks of nothing but white space are left
+ * out, as clients do not send them back either. */
 #pragma once
 
 #include "api/message.h"
@@ -18,15 +26,21 @@
 struct canon {
     struct chat_message *messages;
     size_t n_messages;
-    struct chat_tool *tools;
+    struct chat_tool *tools; /* what the prompt lists */
     size_t n_tools;
+    struct chat_tool *callable; /* what may be called: the listed and the loaded ones, or the one
+                                   that the client demands; for grammar and parser */
+    size_t n_callable;
     enum chat_tool_choice tool_choice;
     bool parallel_calls;
+    bool text_tools; /* the template knows no tools: they are described in the system text, and calls
+                        and results are plain text (see text_tools.h); `tools` is empty then */
     bool enable_thinking;
     bool continue_last; /* the request ends with the assistant's own words */
     struct str json_schema;
 };
 
-/* Everything in *out is in `arena` or borrowed from `req`. */
+/* Everything in *out is in `arena` or borrowed from `req`.  STATUS_INVALID where tool_choice names
+ * no tool; STATUS_TOO_LARGE where the arena is full. */
 MUST_USE enum status canon_make(const struct message_request *req, const struct chat_caps *caps,
                                 struct arena *arena, struct canon *out, struct error *err);

@@ -6,7 +6,8 @@
  * prefill, never across a border of 512 of its positions.  Alone, a chunk is up to 512 rows; while
  * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 512, multiples of
  * 8).  Stop sequences are matched in the step.  A job whose reader is slow parks: its row leaves the
- * batch until the reader has caught up.  When the pool is full: evict idle prefixes, retry, then
+ * batch until the reader has caught up.  One prompt is read at a time, in order of age: so a second
+ * job with the same beginning finds the cells of the first.  When the pool is full: evict idle prefixes, retry, then
  * park the youngest job; never fail all.
  *
  * Not here: messages, text formats, sockets.  Threads: everything below is for any thread but the
@@ -48,9 +49,9 @@ struct job_output {
     struct strbuf *bytes; /* the caller's; text released since the last call is appended */
     enum job_end end;     /* JOB_RUNNING while more may come */
     int stop_index;
-    uint32_t n_sampled;   /* tokens sampled so far */
+    uint32_t n_sampled;   /* tokens sampled so far, without the one that ends the turn */
     uint32_t n_reused;    /* prompt tokens that were found in the pool */
-    uint32_t n_prefilled; /* prompt tokens computed so far */
+    uint32_t n_prefilled; /* prompt tokens computed so far; at last n_reused + n_prefilled is all */
     struct error error;
 };
 
@@ -59,18 +60,22 @@ struct sched_options {
     uint32_t max_jobs;    /* admitted, running or waiting */
 };
 
-/* Takes the model over (destroyed by sched_destroy). */
+/* Takes the model over (destroyed by sched_destroy).  NULL, the model destroyed, where no thread can be
+ * started. */
 struct sched *sched_create(struct model *m, const struct sched_options *options);
 
-/* Cancels every job, ends the thread, frees the model.  No job may be in use any more. */
+/* Cancels every job, ends the thread, frees the model.  A job that its reader has not released yet
+ * ends with JOB_CANCELLED and can still be read and released. */
 void sched_destroy(struct sched *s);
 
-/* STATUS_BUSY when max_jobs are admitted. */
+/* STATUS_BUSY when max_jobs are admitted; STATUS_TOO_LONG when the prompt fills the window or passes
+ * the pool; STATUS_INTERNAL once the model has failed. */
 MUST_USE enum status sched_submit(struct sched *s, const struct job_params *params,
                                   struct job **out, struct error *err);
 
 /* Waits up to `timeout_ms` for text, progress of the prefill, or the end.  STATUS_AGAIN when there
- * was nothing. */
+ * was nothing.  Takes all text that there is, at most that of LIMIT_JOB_TOKENS tokens and what a
+ * stop sequence held back.  After the end it answers the end again. */
 MUST_USE enum status job_next(struct job *j, unsigned timeout_ms, struct job_output *out);
 
 /* Any thread, any number of times, never waits.  The engine is free within 250 ms; what was computed

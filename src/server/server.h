@@ -11,6 +11,20 @@
 
 struct server;
 
+/* Times and ceilings; 0 stands for the constant of base/limits.h.  Tests make them short. */
+struct server_tuning {
+    unsigned ping_ms;        /* LIMIT_PING_MS */
+    unsigned header_ms;      /* LIMIT_HEADER_MS */
+    unsigned body_grace_ms;  /* LIMIT_BODY_GRACE_MS */
+    unsigned keep_alive_ms;  /* LIMIT_KEEP_ALIVE_MS */
+    unsigned stall_ms;       /* LIMIT_STALL_MS */
+    unsigned drain_ms;       /* LIMIT_DRAIN_MS */
+    unsigned linger_ms;      /* LIMIT_LINGER_MS */
+    unsigned n_connections;  /* LIMIT_CONNECTIONS */
+    unsigned n_turns;        /* LIMIT_TURNS, never more */
+    size_t bodies_bytes;     /* LIMIT_BODIES_BYTES */
+};
+
 struct server_options {
     const char *host;      /* "127.0.0.1"; beyond loopback only with a key of the user's own */
     uint16_t port;         /* 0: the system chooses */
@@ -22,20 +36,23 @@ struct server_options {
     const char *version;
     const char *model_id;        /* id shown by /v1/models; contains "claude" */
     const char *model_display_name;
-    bool allow_test_routes;      /* POST /test/release, for engine_script */
+    bool allow_test_routes;      /* /test/...; the engine must then be an engine_script */
+    struct server_tuning tuning;
 };
 
 #define SERVER_DEFAULT_KEY "pensieve-local-token"
 
-/* Binds and listens.  STATUS_BUSY: the port is taken; STATUS_FORBIDDEN: needs a key. */
+/* Binds and listens.  `options` and its strings are copied.  STATUS_BUSY: the port is taken;
+ * STATUS_FORBIDDEN: needs a key. */
 MUST_USE enum status server_create(const struct server_options *options, struct server **out,
                                    struct error *err);
 uint16_t server_port(const struct server *s);
 
-/* Serves until stopped.  Returns the reason that server_stop was given. */
+/* Serves until stopped, by server_stop or by SIGTERM or SIGINT (which are a server_stop with
+ * reason 0).  Returns the reason that the first server_stop was given. */
 int server_run(struct server *s);
 
-/* Any thread or signal handler: stops accepting, lets running turns end (LIMIT_DRAIN_MS; a second
- * call ends them at once), then server_run returns `reason`. */
+/* Any thread or signal handler, until server_destroy: stops accepting, lets running turns end
+ * (LIMIT_DRAIN_MS; a second call ends them at once), then server_run returns `reason`. */
 void server_stop(struct server *s, int reason);
 void server_destroy(struct server *s);

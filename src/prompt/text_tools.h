@@ -1,0 +1,39 @@
+/* text_tools -- tools for models whose chat template knows none: a fixed plain-text format.
+ *
+ * The system text lists the tools, one JSON object a line.  A call and its result look like
+ *
+ *     <tool_call>
+ *     {"name": "Read", "arguments": {"file_path": "a.c"}}
+ *     </tool_call>
+ *
+ *     <tool_response>
+ *     ...
+ *     </tool_response>
+ *
+ * This is the form that Hermes and Qwen models were trained on and that others copy best.  The marks
+ * are text, never control tokens. */
+#pragma once
+
+#include "base/strbuf.h"
+#include "model/chat.h"
+
+#define TEXT_TOOLS_CALL_BEGIN "<tool_call>"
+#define TEXT_TOOLS_CALL_END "</tool_call>"
+
+/* Appends the section of the system text that describes `tools`. */
+void text_tools_describe(struct strbuf *out, const struct chat_tool *tools, size_t n_tools);
+
+/* Appends {"name": ..., "description": ..., "parameters": ...}: also what a tool_reference shows. */
+void text_tools_schema(struct strbuf *out, const struct chat_tool *tool);
+
+void text_tools_call(struct strbuf *out, struct str name, struct str arguments_json);
+void text_tools_result(struct strbuf *out, struct str text);
+
+/* Fills `out` (strings by mem_alloc) with a grammar that holds a call to names and JSON: from the
+ * call mark on (lazy), or from the beginning of the reply (`is_required`). */
+void text_tools_grammar(const struct chat_tool *tools, size_t n_tools, bool is_required,
+                        struct grammar_spec *out);
+
+/* Reads the text between the marks.  STATUS_INVALID where it is not a call. */
+MUST_USE enum status text_tools_parse(struct str text, struct strbuf *name,
+                                      struct strbuf *arguments_json);

@@ -1,0 +1,57 @@
+/* batch -- which rows the next decode call takes.  Pure: what it is given decides, nothing is kept.
+ *
+ * A step is up to two calls.  batch_decode: the one row that each decoding job waits for.  Then
+ * batch_prefill: a chunk of the oldest job whose prompt is being read.  A chunk never crosses a
+ * border of BATCH_BORDER of the job's positions, so that prompts with a common beginning are computed
+ * in the same pieces.  Alone it reaches to the border; while someone decodes it is what
+ * BATCH_SHARED_US allow at the speed measured for small chunks at that depth. */
+#pragma once
+
+#include "model/model.h"
+
+enum {
+    BATCH_BORDER = MODEL_BATCH_ROWS,
+    BATCH_SHARED_US = 250 * 1000, /* how long a chunk may hold up those who decode */
+    BATCH_SHARED_ROWS = 32,       /* most rows of a chunk while someone decodes ... */
+    BATCH_SHARED_ROWS_MIN = 8,    /* ... and fewest; always a multiple of this */
+    BATCH_DEPTHS = 12,            /* below 512 positions, 1024, 2048, ... */
+};
+
+/* What a prefill row costs at which depth: attention grows with it.  Small and large chunks are
+ * kept apart, since a large one costs less per row.  0: not measured. */
+struct batch_speed {
+    double small_us[BATCH_DEPTHS]; /* per row, in chunks of up to BATCH_SHARED_ROWS */
+    double large_us[BATCH_DEPTHS];
+};
+
+/* Takes note of a chunk of n_rows from position `depth` on. */
+void batch_speed_add(struct batch_speed *speed, size_t depth, size_t n_rows, uint64_t us);
+
+/* Rows of a chunk at `depth` while someone decodes. */
+size_t batch_speed_shared_rows(const struct batch_speed *speed, size_t depth);
+
+enum batch_role {
+    BATCH_SITS_OUT,
+    BATCH_DECODES,  /* exactly one token is not in the pool yet */
+    BATCH_PREFILLS, /* at least one is not */
+};
+
+/* A job as this module sees it. */
+struct batch_entry {
+    enum batch_role role;
+    const model_token *tokens;
+    size_t n_tokens;
+    size_t n_done; /* tokens in the pool, < n_tokens unless it sits out */
+    uint32_t sequence;
+};
+
+struct batch {
+    struct model_row rows[MODEL_BATCH_ROWS];
+    size_t entry_of[MODEL_BATCH_ROWS]; /* whose row it is */
+    size_t n_rows;
+};
+
+/* Entries are in order of age, oldest first.  n_rows is 0 where there is nothing to do. */
+void batch_decode(struct batch *batch, const struct batch_entry *entries, size_t n_entries);
+void batch_prefill(struct batch *batch, const struct batch_entry *entries, size_t n_entries,
+                   const struct batch_speed *speed);

@@ -1,0 +1,331 @@
+#include "sched/job.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/mem.h"
+#include "base/thread.h"
+
+enum {
+    /* Texts of a grammar, its triggers and the stops, with the arena's own overhead. */
+    TEXTS_BYTES = 2 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
+                  64 * 1024,
+    PIECE_BYTES = 4096, /* more than the longest token of any vocabulary */
+};
+
+/* --- Life ------------------------------------------------------------------------------------ */
+
+static bool copy_stops(struct job *j, const struct job_params *params)
+{
+    struct str *stops = arena_array(&j->arena, params->n_stops, sizeof *stops);
+    if (stops == NULL)
+        return false;
+    for (size_t i = 0; i < params->n_stops; i++) {
+        stops[i] = arena_str(&j->arena, params->stops[i]);
+        if (stops[i].ptr == NULL)
+            return false;
+    }
+    j->stops = stops;
+    j->n_stops = params->n_stops;
+    return true;
+}
+
+static bool copy_grammar(struct job *j, const struct grammar_spec *spec)
+{
+    struct grammar_trigger *triggers = arena_array(&j->arena, spec->n_triggers, sizeof *triggers);
+    if (triggers == NULL)
+        return false;
+    for (size_t i = 0; i < spec->n_triggers; i++) {
+        triggers[i].type = spec->triggers[i].type;
+        triggers[i].text = arena_str(&j->arena, spec->triggers[i].text);
+        if (triggers[i].text.ptr == NULL)
+            return false;
+    }
+    j->grammar_spec = (struct grammar_spec){
+        .text = arena_str(&j->arena, spec->text),
+        .lazy = spec->lazy,
+        .triggers = triggers,
+        .n_triggers = spec->n_triggers,
+        .prefix = arena_str(&j->arena, spec->prefix),
+    };
+    return j->grammar_spec.text.ptr != NULL && j->grammar_spec.prefix.ptr != NULL;
+}
+
+/* The prompt, with room for the longest reply: it ends at the window and at max_tokens. */
+static bool copy_tokens(struct job *j, const struct job_params *params)
+{
+    size_t room = params->n_window - params->n_tokens;
+    if (room > params->max_tokens)
+        room = params->max_tokens;
+    j->tokens = mem_try_alloc(mem_array_bytes(params->n_tokens + room, sizeof *j->tokens));
+    if (j->tokens == NULL)
+        return false;
+    memcpy(j->tokens, params->tokens, params->n_tokens * sizeof *j->tokens);
+    j->n_tokens = params->n_tokens;
+    j->n_prompt = params->n_tokens;
+    return true;
+}
+
+static void job_destroy(struct job *j)
+{
+    INVARIANT(j->leaf == NULL && j->grammar == NULL);
+    if (j->has_started)
+        stopper_free(&j->stopper);
+    sampler_free(j->sampler);
+    strbuf_free(&j->piece);
+    strbuf_free(&j->released);
+    strbuf_free(&j->outbox.bytes);
+    pthread_mutex_destroy(&j->outbox.mutex);
+    pthread_cond_destroy(&j->outbox.changed);
+    mem_free(j->tokens);
+    arena_free(&j->arena);
+    mem_free(j);
+}
+
+enum status job_create(const struct job_params *params, struct job_waker waker, struct job **out,
+                       struct error *err)
+{
+    INVARIANT(params->n_tokens > 0);
+    struct job *j = mem_zalloc(sizeof *j);
+    j->namespace_key = params->namespace_key;
+    j->n_window = params->n_window;
+    j->max_tokens = params->max_tokens;
+    j->keep_control_pieces = params->keep_control_pieces;
+    j->sampler_params = params->sampler;
+    j->waker = waker;
+    j->stop_index = STOPPER_NONE;
+    j->outbox.stop_index = STOPPER_NONE;
+    atomic_init(&j->references, 2);
+    arena_init(&j->arena, TEXTS_BYTES);
+    strbuf_init(&j->piece, PIECE_BYTES);
+    strbuf_init(&j->released, LIMIT_REPLY_BYTES);
+    strbuf_init(&j->outbox.bytes, LIMIT_REPLY_BYTES);
+    pthread_mutex_init(&j->outbox.mutex, NULL);
+    thread_cond_init(&j->outbox.changed);
+
+    if (!copy_tokens(j, params)) {
+        job_destroy(j);
+        return error_set(err, STATUS_NO_MEMORY, "not enough memory for the prompt's tokens");
+    }
+    if (!copy_stops(j, params) || !copy_grammar(j, &params->grammar)) {
+        job_destroy(j);
+        return error_set(err, STATUS_TOO_LARGE, "grammar or stop sequences are too large");
+    }
+    *out = j;
+    return STATUS_OK;
+}
+
+void job_unref(struct job *j)
+{
+    if (atomic_fetch_sub(&j->references, 1) == 1)
+        job_destroy(j);
+}
+
+/* --- The scheduler's side -------------------------------------------------------------------- */
+
+void job_start(struct job *j, struct model *m, struct prefix_leaf *leaf, size_t n_reused)
+{
+    INVARIANT(j->state == JOB_STATE_WAITING && n_reused < j->n_tokens);
+    j->state = JOB_STATE_PREFILL;
+    j->leaf = leaf;
+    if (j->has_started)
+        return; /* comes back after it gave way: the reply goes on as it was */
+
+    j->has_started = true;
+    j->n_reused = (uint32_t)n_reused;
+    stopper_init(&j->stopper, j->stops, j->n_stops);
+    j->sampler = sampler_create(&j->sampler_params, m->info.n_vocab);
+    if (j->grammar_spec.text.len > 0)
+        j->grammar = m->ops->grammar_create(m, &j->grammar_spec);
+}
+
+void job_rows_done(struct job *j, size_t n)
+{
+    size_t n_done = prefix_leaf_length(j->leaf);
+    prefix_extend(j->leaf, j->tokens + n_done, n);
+    n_done += n;
+
+    /* A prompt that is computed again, after the job gave way, is no progress until it passes the
+     * old mark. */
+    size_t n_read = n_done < j->n_prompt ? n_done : j->n_prompt;
+    if (n_read > (size_t)j->n_reused + j->n_prefilled)
+        j->n_prefilled = (uint32_t)n_read - j->n_reused;
+}
+
+void job_rows_lost(struct job *j)
+{
+    prefix_truncate(j->leaf, prefix_leaf_length(j->leaf));
+    if (prefix_leaf_length(j->leaf) + 1 < j->n_tokens)
+        j->state = JOB_STATE_PREFILL;
+}
+
+enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
+{
+    INVARIANT(prefix_leaf_length(j->leaf) == j->n_tokens);
+    if (j->n_sampled == j->max_tokens)
+        return JOB_MAX_TOKENS; /* a job that only reads its prompt */
+
+    model_token token = sampler_draw(j->sampler, m, logits, j->grammar);
+    if (m->ops->is_eog(m, token))
+        return JOB_END_OF_TURN;
+    sampler_accept(j->sampler, m, token, j->grammar);
+    j->tokens[j->n_tokens++] = token;
+    j->n_sampled++;
+    j->state = JOB_STATE_DECODE;
+
+    strbuf_clear(&j->piece);
+    m->ops->piece(m, token, j->keep_control_pieces, &j->piece);
+    j->stop_index = stopper_feed(&j->stopper, strbuf_str(&j->piece), &j->released);
+    if (j->stop_index != STOPPER_NONE)
+        return JOB_STOP_TEXT;
+    if (j->n_sampled == j->max_tokens)
+        return JOB_MAX_TOKENS;
+    if (j->n_tokens == j->n_window)
+        return JOB_WINDOW;
+    return JOB_RUNNING;
+}
+
+/* Moves what is new into the outbox, whose mutex is held. */
+static void fill_outbox(struct job *j)
+{
+    struct job_outbox *box = &j->outbox;
+    strbuf_append_str(&box->bytes, strbuf_str(&j->released));
+    strbuf_clear(&j->released);
+    box->n_unfetched += j->n_sampled - box->n_sampled;
+    box->has_progress |= box->n_prefilled != j->n_prefilled || box->n_reused != j->n_reused;
+    box->n_sampled = j->n_sampled;
+    box->n_reused = j->n_reused;
+    box->n_prefilled = j->n_prefilled;
+}
+
+void job_publish(struct job *j)
+{
+    struct job_outbox *box = &j->outbox;
+    pthread_mutex_lock(&box->mutex);
+    fill_outbox(j);
+    if (j->state == JOB_STATE_DECODE && box->n_unfetched >= LIMIT_JOB_TOKENS) {
+        box->is_full = true;
+        j->state = JOB_STATE_PARKED;
+    }
+    pthread_cond_broadcast(&box->changed);
+    pthread_mutex_unlock(&box->mutex);
+}
+
+void job_try_unpark(struct job *j)
+{
+    if (j->state != JOB_STATE_PARKED)
+        return;
+    pthread_mutex_lock(&j->outbox.mutex);
+    if (!j->outbox.is_full)
+        j->state = JOB_STATE_DECODE;
+    pthread_mutex_unlock(&j->outbox.mutex);
+}
+
+void job_drop_leaf(struct job *j)
+{
+    if (j->leaf != NULL)
+        prefix_release(j->leaf);
+    j->leaf = NULL;
+}
+
+void job_give_way(struct job *j)
+{
+    INVARIANT(j->leaf != NULL);
+    job_drop_leaf(j);
+    j->state = JOB_STATE_WAITING;
+}
+
+void job_finish(struct job *j, enum job_end end, const struct error *error, struct model *m)
+{
+    INVARIANT(j->leaf == NULL && end != JOB_RUNNING);
+    j->state = JOB_STATE_DONE;
+    if (j->has_started && end != JOB_STOP_TEXT)
+        stopper_finish(&j->stopper, &j->released);
+    if (j->grammar != NULL)
+        m->ops->grammar_free(j->grammar);
+    j->grammar = NULL;
+
+    struct job_outbox *box = &j->outbox;
+    pthread_mutex_lock(&box->mutex);
+    fill_outbox(j);
+    box->end = end;
+    box->stop_index = j->stop_index;
+    if (error != NULL)
+        box->error = *error;
+    pthread_cond_broadcast(&box->changed);
+    pthread_mutex_unlock(&box->mutex);
+}
+
+/* --- The reader's side ----------------------------------------------------------------------- */
+
+/* A full box is news even without bytes: what was sampled may be held back by the stopper, or be
+ * control tokens that are not spelled out. */
+static bool outbox_has_news(const struct job_outbox *box)
+{
+    return box->bytes.len > 0 || box->has_progress || box->is_full || box->end != JOB_RUNNING;
+}
+
+static void outbox_take(struct job_outbox *box, struct job_output *out)
+{
+    strbuf_append_str(out->bytes, strbuf_str(&box->bytes));
+    strbuf_clear(&box->bytes);
+    box->n_unfetched = 0;
+    box->has_progress = false;
+    out->end = box->end;
+    out->stop_index = box->stop_index;
+    out->n_sampled = box->n_sampled;
+    out->n_reused = box->n_reused;
+    out->n_prefilled = box->n_prefilled;
+    out->error = box->error;
+}
+
+/* Only while the job runs is there surely a scheduler to wake: it can't end, and be destroyed after
+ * its jobs, before this mutex is free. */
+static void wake_scheduler(struct job *j)
+{
+    if (j->outbox.end == JOB_RUNNING)
+        j->waker.wake(j->waker.arg);
+}
+
+enum status job_next(struct job *j, unsigned timeout_ms, struct job_output *out)
+{
+    struct job_outbox *box = &j->outbox;
+    enum status st = STATUS_AGAIN;
+    pthread_mutex_lock(&box->mutex);
+    uint64_t deadline_ms = clock_now_ms() + timeout_ms;
+    bool has_expired = timeout_ms == 0;
+    while (!outbox_has_news(box) && !has_expired) {
+        uint64_t now_ms = clock_now_ms();
+        has_expired = now_ms >= deadline_ms ||
+                      !thread_cond_wait_ms(&box->changed, &box->mutex,
+                                           (unsigned)(deadline_ms - now_ms));
+    }
+    if (!outbox_has_news(box))
+        goto out;
+
+    st = STATUS_OK;
+    outbox_take(box, out);
+    if (box->is_full) {
+        box->is_full = false;
+        wake_scheduler(j);
+    }
+
+out:
+    pthread_mutex_unlock(&box->mutex);
+    return st;
+}
+
+void job_cancel(struct job *j)
+{
+    atomic_store(&j->is_cancelled, true);
+    pthread_mutex_lock(&j->outbox.mutex);
+    wake_scheduler(j);
+    pthread_mutex_unlock(&j->outbox.mutex);
+}
+
+void job_release(struct job *j)
+{
+    if (j == NULL)
+        return;
+    job_cancel(j);
+    job_unref(j);
+}

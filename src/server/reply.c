@@ -1,0 +1,185 @@
+#define _GNU_SOURCE
+#include "server/reply.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "api/anthropic_write.h"
+#include "base/limits.h"
+#include "server/server_private.h"
+
+enum {
+    HEAD_BYTES = 2048,
+    BUSY_RETRY_S = 2,
+    MEMORY_RETRY_S = 5,
+    ERROR_BYTES = 8192,
+};
+
+static const struct reply_rule rules[] = {
+    [STATUS_OK] = {200, "", 0, false},
+    [STATUS_AGAIN] = {500, "api_error", 0, false},
+    /* Ended by us, not by the client: the server is stopping. */
+    [STATUS_CANCELLED] = {503, "overloaded_error", BUSY_RETRY_S, false},
+    [STATUS_INVALID] = {400, "invalid_request_error", 0, false},
+    [STATUS_TOO_LARGE] = {413, "request_too_large", 0, true},
+    [STATUS_TOO_LONG] = {400, "invalid_request_error", 0, false},
+    [STATUS_UNAUTHENTICATED] = {401, "authentication_error", 0, true},
+    [STATUS_FORBIDDEN] = {403, "permission_error", 0, true},
+    [STATUS_NOT_FOUND] = {404, "not_found_error", 0, true},
+    [STATUS_BUSY] = {529, "overloaded_error", BUSY_RETRY_S, false},
+    [STATUS_NO_MEMORY] = {503, "overloaded_error", MEMORY_RETRY_S, false},
+    [STATUS_IO] = {500, "api_error", 0, false},
+    [STATUS_CORRUPT] = {500, "api_error", 0, false},
+    [STATUS_UNSUPPORTED] = {400, "invalid_request_error", 0, false},
+    [STATUS_INTERNAL] = {500, "api_error", 0, false},
+};
+
+const struct reply_rule *reply_rule_for(enum status st)
+{
+    if ((size_t)st >= sizeof rules / sizeof rules[0])
+        st = STATUS_INTERNAL;
+    return &rules[st];
+}
+
+static const char *reason_phrase(int http)
+{
+    switch (http) {
+    case 200:
+        return "OK";
+    case 202:
+        return "Accepted";
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
+    case 413:
+        return "Content Too Large";
+    case 414:
+        return "URI Too Long";
+    case 415:
+        return "Unsupported Media Type";
+    case 417:
+        return "Expectation Failed";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 500:
+        return "Internal Server Error";
+    case 503:
+        return "Service Unavailable";
+    case 505:
+        return "HTTP Version Not Supported";
+    case 529:
+        return "Overloaded";
+    default:
+        return "Error";
+    }
+}
+
+/* IMF-fixdate of RFC 9110, 5.6.7, without asking the locale. */
+static void append_date(struct strbuf *out)
+{
+    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t now = time(NULL);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    strbuf_printf(out, "date: %s, %02d %s %d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday], tm.tm_mday,
+                  months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+/* The status line and the headers that every answer has. */
+static void append_head(struct exchange *x, struct strbuf *out, int http, const char *content_type)
+{
+    /* Nothing may follow an answer while stopping, an answer whose request was not read to its
+     * end, or one to a client that knows no other end of a body. */
+    if (atomic_load(&x->server->n_stops) > 0 || !x->head.keep_alive)
+        x->close = true;
+    x->status = http;
+    strbuf_printf(out, "HTTP/1.1 %d %s\r\n", http, reason_phrase(http));
+    append_date(out);
+    strbuf_printf(out, "content-type: %s\r\n", content_type);
+    strbuf_printf(out, "request-id: %s\r\n", x->request_id);
+    strbuf_append_cstr(out, "cache-control: no-store\r\nx-content-type-options: nosniff\r\n");
+    if (x->close)
+        strbuf_append_cstr(out, "connection: close\r\n");
+}
+
+static void reply_with(struct exchange *x, int http, const char *content_type, const char *extra,
+                       struct str body)
+{
+    struct strbuf head;
+    strbuf_init(&head, HEAD_BYTES);
+    append_head(x, &head, http, content_type);
+    strbuf_append_cstr(&head, extra);
+    strbuf_printf(&head, "content-length: %zu\r\n\r\n", body.len);
+    INVARIANT(strbuf_status(&head) == STATUS_OK);
+
+    /* A failed write means that the connection is going; the exchange still has to end. */
+    enum status st = exchange_write(x, strbuf_str(&head));
+    if (st == STATUS_OK && x->head.method != HTTP_METHOD_HEAD)
+        st = exchange_write(x, body);
+    exchange_end(x);
+    strbuf_free(&head);
+}
+
+void reply_whole(struct exchange *x, int http, const char *content_type, struct str body)
+{
+    reply_with(x, http, content_type, "", body);
+}
+
+void reply_http_error(struct exchange *x, int http, const char *type, const char *message,
+                      const char *extra)
+{
+    struct strbuf body;
+    strbuf_init(&body, ERROR_BYTES);
+    anthropic_error_print(type, message, STR(""), x->request_id, &body);
+    reply_with(x, http, REPLY_JSON, extra, strbuf_str(&body));
+    strbuf_free(&body);
+}
+
+void reply_error_details(struct exchange *x, const struct error *err, struct str details_json)
+{
+    const struct reply_rule *rule = reply_rule_for(err->status);
+    char extra[64] = "";
+    if (rule->retry_after_s > 0)
+        snprintf(extra, sizeof extra, "retry-after: %u\r\n", rule->retry_after_s);
+    else if (rule->is_final)
+        snprintf(extra, sizeof extra, "x-should-retry: false\r\n");
+
+    struct strbuf body;
+    strbuf_init(&body, ERROR_BYTES);
+    anthropic_error_print(rule->type, err->message, details_json, x->request_id, &body);
+    reply_with(x, rule->http, REPLY_JSON, extra, strbuf_str(&body));
+    strbuf_free(&body);
+}
+
+void reply_error(struct exchange *x, const struct error *err)
+{
+    reply_error_details(x, err, STR(""));
+}
+
+enum status reply_begin_events(struct exchange *x)
+{
+    struct strbuf head;
+    strbuf_init(&head, HEAD_BYTES);
+    x->is_chunked = x->head.minor == 1;
+    if (!x->is_chunked)
+        x->close = true; /* HTTP/1.0: the end of the connection ends the body */
+    append_head(x, &head, 200, REPLY_EVENTS);
+    if (x->is_chunked)
+        strbuf_append_cstr(&head, "transfer-encoding: chunked\r\n");
+    strbuf_append_cstr(&head, "\r\n");
+    INVARIANT(strbuf_status(&head) == STATUS_OK);
+    enum status st = exchange_write(x, strbuf_str(&head));
+    strbuf_free(&head);
+    return st;
+}
