@@ -44,7 +44,7 @@ void error_wrap(struct error *err, const char *fmt, ...)
         snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", inner);
 }
 
-_Noreturn void invariant_failed(const char *what, const char *file, int line)
+void invariant_failed(const char *what, const char *file, int line)
 {
     fprintf(stderr, "pensieve: invariant broken: %s (%s:%d)\n", what, file, line);
     abort();

@@ -14,9 +14,11 @@
 #if defined(__GNUC__)
 #define MUST_USE __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#define NO_RETURN __attribute__((noreturn))
 #else
 #define MUST_USE
 #define PRINTF_LIKE(fmt, args)
+#define NO_RETURN
 #endif
 
 /* name, text.  The server maps each to one HTTP status (server/route.c). */
@@ -65,4 +67,4 @@ void error_wrap(struct error *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
             invariant_failed(#x, __FILE__, __LINE__);                                              \
     } while (0)
 
-_Noreturn void invariant_failed(const char *what, const char *file, int line);
+void invariant_failed(const char *what, const char *file, int line) NO_RETURN;

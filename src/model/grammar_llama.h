@@ -1,0 +1,17 @@
+/* grammar_llama -- libllama's GBNF grammars behind C functions that never throw.
+ *
+ * Only for model_llama.c.  libllama's grammar code reports impossible states by exceptions, which
+ * must not pass through C.  C++ files include our headers inside extern "C". */
+#pragma once
+
+#include "model/model.h"
+
+struct llama_vocab;
+
+/* NULL, with a log line, where the grammar can't be parsed. */
+struct grammar *grammar_llama_create(const struct llama_vocab *vocab,
+                                     const struct grammar_spec *spec);
+void grammar_llama_free(struct grammar *g);
+bool grammar_llama_allows(struct grammar *g, model_token token);
+void grammar_llama_mask(struct grammar *g, float *logits, uint32_t n_vocab);
+void grammar_llama_accept(struct grammar *g, model_token token);

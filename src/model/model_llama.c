@@ -1,0 +1,402 @@
+#include "model/model_llama.h"
+
+#include <ggml-backend.h>
+#include <ggml-cpu.h>
+#include <llama.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "model/gguf_check.h"
+#include "model/grammar_llama.h"
+
+enum {
+    CELLS_STEP = 256,   /* libllama pads the pool to this */
+    POLL_LEVEL = 0,     /* of 100: waiting threads sleep at once and leave the cores to the server */
+    FINGERPRINT_BYTES = 1024 * 1024,
+    FINGERPRINT_VERSION = 1,
+};
+
+struct model_llama {
+    struct model base; /* first: the two pointers are cast into each other */
+    struct llama_model *weights;
+    struct llama_context *context;
+    const struct llama_vocab *vocab;
+    struct ggml_threadpool *threads;
+    struct llama_batch batch; /* arrays of MODEL_BATCH_ROWS */
+    bool (*should_abort)(void *arg);
+    void *abort_arg;
+    void (*on_progress)(float fraction, void *arg);
+    void *progress_arg;
+    char *template_text; /* what info.chat_template borrows */
+};
+
+static struct model_llama *llama_of(struct model *m)
+{
+    return (struct model_llama *)m;
+}
+
+static const struct model_llama *const_llama_of(const struct model *m)
+{
+    return (const struct model_llama *)m;
+}
+
+/* Warnings and errors of the library reach our log; the rest is far too much.  Its continuation
+ * lines carry no level of their own and are dropped with what they belong to. */
+static void forward_log(enum ggml_log_level level, const char *text, void *arg)
+{
+    (void)arg;
+    size_t len = strlen(text);
+    while (len > 0 && text[len - 1] == '\n')
+        len--;
+    if (len == 0)
+        return;
+    if (level == GGML_LOG_LEVEL_ERROR)
+        log_error("llama: %.*s", (int)len, text);
+    else if (level == GGML_LOG_LEVEL_WARN)
+        log_debug("llama: %.*s", (int)len, text);
+}
+
+static void init_library(void)
+{
+    llama_log_set(forward_log, NULL);
+    llama_backend_init();
+}
+
+/* ---- Vocabulary: any thread ---- */
+
+static enum status llama_model_tokenize(const struct model *m, struct str text, bool parse_special,
+                                        model_token *out, size_t capacity, size_t *out_n)
+{
+    if (text.len > INT32_MAX || capacity > INT32_MAX)
+        return STATUS_TOO_LARGE;
+    int32_t n = llama_tokenize(const_llama_of(m)->vocab, text.len > 0 ? text.ptr : "",
+                               (int32_t)text.len, out, (int32_t)capacity, false, parse_special);
+    if (n < 0)
+        return STATUS_TOO_LARGE;
+    *out_n = (size_t)n;
+    return STATUS_OK;
+}
+
+static void llama_model_piece(const struct model *m, model_token token, bool special,
+                              struct strbuf *out)
+{
+    char small[128];
+    const struct llama_vocab *vocab = const_llama_of(m)->vocab;
+    int32_t n = llama_token_to_piece(vocab, token, small, sizeof small, 0, special);
+    if (n >= 0) {
+        strbuf_append(out, small, (size_t)n);
+        return;
+    }
+    char *large = mem_alloc((size_t)-n);
+    n = llama_token_to_piece(vocab, token, large, -n, 0, special);
+    if (n > 0)
+        strbuf_append(out, large, (size_t)n);
+    mem_free(large);
+}
+
+static bool llama_model_is_eog(const struct model *m, model_token token)
+{
+    return llama_vocab_is_eog(const_llama_of(m)->vocab, token);
+}
+
+static bool llama_model_is_control(const struct model *m, model_token token)
+{
+    return llama_vocab_is_control(const_llama_of(m)->vocab, token);
+}
+
+/* ---- Sequences and computing: the scheduler's thread ---- */
+
+static bool abort_asked(void *arg)
+{
+    const struct model_llama *ml = arg;
+    return ml->should_abort != NULL && ml->should_abort(ml->abort_arg);
+}
+
+static enum model_result llama_model_decode(struct model *m, const struct model_row *rows,
+                                            size_t n_rows)
+{
+    struct model_llama *ml = llama_of(m);
+    INVARIANT(n_rows > 0 && n_rows <= MODEL_BATCH_ROWS);
+    struct llama_batch *b = &ml->batch;
+    b->n_tokens = (int32_t)n_rows;
+    for (size_t i = 0; i < n_rows; i++) {
+        b->token[i] = rows[i].token;
+        b->pos[i] = (llama_pos)rows[i].position;
+        b->n_seq_id[i] = 1;
+        b->seq_id[i][0] = (llama_seq_id)rows[i].sequence;
+        b->logits[i] = rows[i].wants_logits;
+    }
+    switch (llama_decode(ml->context, *b)) {
+    case 0:
+        return MODEL_DONE;
+    case 1:
+        return MODEL_FULL;
+    case 2:
+        return MODEL_ABORTED;
+    default:
+        return MODEL_FAILED;
+    }
+}
+
+static const float *llama_model_logits(const struct model *m, size_t row)
+{
+    return llama_get_logits_ith(const_llama_of(m)->context, (int32_t)row);
+}
+
+static void llama_model_seq_copy(struct model *m, uint32_t from, uint32_t to, uint32_t begin,
+                                 uint32_t end)
+{
+    llama_memory_seq_cp(llama_get_memory(llama_of(m)->context), (llama_seq_id)from,
+                        (llama_seq_id)to, (llama_pos)begin,
+                        end == UINT32_MAX ? -1 : (llama_pos)end);
+}
+
+static bool llama_model_seq_remove(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end)
+{
+    return llama_memory_seq_rm(llama_get_memory(llama_of(m)->context), (llama_seq_id)sequence,
+                               (llama_pos)begin, end == UINT32_MAX ? -1 : (llama_pos)end);
+}
+
+static void llama_model_set_abort(struct model *m, bool (*should_abort)(void *arg), void *arg)
+{
+    struct model_llama *ml = llama_of(m);
+    ml->should_abort = should_abort;
+    ml->abort_arg = arg;
+}
+
+static struct grammar *llama_model_grammar_create(const struct model *m,
+                                                  const struct grammar_spec *spec)
+{
+    return grammar_llama_create(const_llama_of(m)->vocab, spec);
+}
+
+static void llama_model_destroy(struct model *m)
+{
+    struct model_llama *ml = llama_of(m);
+    if (ml->batch.token != NULL)
+        llama_batch_free(ml->batch);
+    if (ml->context != NULL)
+        llama_free(ml->context);
+    if (ml->threads != NULL)
+        ggml_threadpool_free(ml->threads);
+    if (ml->weights != NULL)
+        llama_model_free(ml->weights);
+    mem_free(ml->template_text);
+    mem_free(ml);
+}
+
+static const struct model_ops ops = {
+    .destroy = llama_model_destroy,
+    .tokenize = llama_model_tokenize,
+    .piece = llama_model_piece,
+    .is_eog = llama_model_is_eog,
+    .is_control = llama_model_is_control,
+    .decode = llama_model_decode,
+    .logits = llama_model_logits,
+    .seq_copy = llama_model_seq_copy,
+    .seq_remove = llama_model_seq_remove,
+    .set_abort = llama_model_set_abort,
+    .grammar_create = llama_model_grammar_create,
+    .grammar_free = grammar_llama_free,
+    .grammar_allows = grammar_llama_allows,
+    .grammar_mask = grammar_llama_mask,
+    .grammar_accept = grammar_llama_accept,
+};
+
+/* ---- Loading ---- */
+
+static bool report_progress(float fraction, void *arg)
+{
+    const struct model_llama *ml = arg;
+    if (ml->on_progress != NULL)
+        ml->on_progress(fraction, ml->progress_arg);
+    return true;
+}
+
+static enum status load_weights(struct model_llama *ml, const struct model_llama_options *options,
+                                struct error *err)
+{
+    struct llama_model_params params = llama_model_default_params();
+    params.n_gpu_layers = (int32_t)options->n_gpu_layers;
+    params.load_mode = LLAMA_LOAD_MODE_MMAP;
+    params.use_extra_bufts = options->repack;
+    params.progress_callback = report_progress;
+    params.progress_callback_user_data = ml;
+    ml->weights = llama_model_load_from_file(options->path, params);
+    if (ml->weights == NULL)
+        return error_set(err, STATUS_CORRUPT,
+                         "%s could not be loaded; it is damaged or of a kind that this version "
+                         "does not know",
+                         options->path);
+    ml->vocab = llama_model_get_vocab(ml->weights);
+    return STATUS_OK;
+}
+
+/* With mainline's CPU kernels attention without the flash form decodes about twice as fast at the
+ * depth of an agent's prompt, and reads 6 % slower (docs/decisions); on a GPU it is the other way. */
+static enum llama_flash_attn_type choose_flash(const struct model_llama_options *options)
+{
+    switch (options->flash) {
+    case MODEL_FLASH_ON:
+        return LLAMA_FLASH_ATTN_TYPE_ENABLED;
+    case MODEL_FLASH_OFF:
+        return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    case MODEL_FLASH_AUTO:
+        break;
+    }
+    return options->n_gpu_layers > 0 ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+}
+
+static enum status make_context(struct model_llama *ml, const struct model_llama_options *options,
+                                struct error *err)
+{
+    struct llama_context_params params = llama_context_default_params();
+    params.n_ctx = (options->n_cells + CELLS_STEP - 1) / CELLS_STEP * CELLS_STEP;
+    params.n_batch = MODEL_BATCH_ROWS;
+    params.n_ubatch = MODEL_BATCH_ROWS;
+    params.n_seq_max = options->n_sequences;
+    params.n_outputs_max = options->n_sequences;
+    params.n_threads = (int32_t)options->n_threads;
+    params.n_threads_batch = (int32_t)options->n_threads;
+    params.flash_attn_type = choose_flash(options);
+    params.abort_callback = abort_asked;
+    params.abort_callback_data = ml;
+    params.no_perf = true;
+    params.swa_full = true; /* a prefix of a sliding-window model can be shared only so */
+    params.kv_unified = true;
+    ml->context = llama_init_from_model(ml->weights, params);
+    if (ml->context == NULL)
+        return error_set(err, STATUS_NO_MEMORY,
+                         "no memory for a pool of %u tokens; try a smaller --ctx", params.n_ctx);
+
+    struct ggml_threadpool_params pool = ggml_threadpool_params_default((int)options->n_threads);
+    pool.poll = POLL_LEVEL;
+    ml->threads = ggml_threadpool_new(&pool);
+    if (ml->threads == NULL)
+        return error_set(err, STATUS_INTERNAL, "cannot start %u threads", options->n_threads);
+    llama_attach_threadpool(ml->context, ml->threads, ml->threads);
+    ml->batch = llama_batch_init(MODEL_BATCH_ROWS, 0, 1);
+    return STATUS_OK;
+}
+
+/* What two processes must agree on before KV of one may be used by the other. */
+static enum status fingerprint(const struct model_llama *ml, const char *path,
+                               const struct gguf_facts *facts, enum llama_flash_attn_type flash,
+                               char out[SHA256_HEX_BYTES], struct error *err)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return error_set(err, STATUS_IO, "cannot read the model file %s", path);
+    char *head = mem_alloc(FINGERPRINT_BYTES);
+    size_t n = fread(head, 1, FINGERPRINT_BYTES, file);
+    fclose(file);
+
+    char settings[256];
+    int len = snprintf(settings, sizeof settings, "v%d size=%llu weights=%llu meta=%llu kv=f16/f16 "
+                       "flash=%d layers=%u embd=%u rope=%g %s",
+                       FINGERPRINT_VERSION, (unsigned long long)facts->file_bytes,
+                       (unsigned long long)facts->weights_bytes,
+                       (unsigned long long)facts->meta_bytes, (int)flash, facts->n_layer,
+                       facts->n_embd, (double)llama_model_rope_freq_scale_train(ml->weights),
+                       llama_version());
+    struct sha256 *h = sha256_create();
+    sha256_update(h, settings, (size_t)len < sizeof settings ? (size_t)len : sizeof settings);
+    sha256_update(h, head, n);
+    unsigned char digest[SHA256_BYTES];
+    sha256_finish(h, digest);
+    sha256_hex(digest, out);
+    mem_free(head);
+    return STATUS_OK;
+}
+
+static void spell(const struct model_llama *ml, model_token token, char *out, size_t capacity)
+{
+    out[0] = '\0';
+    if (token < 0)
+        return;
+    int32_t n = llama_token_to_piece(ml->vocab, token, out, (int32_t)capacity - 1, 0, true);
+    out[n > 0 ? n : 0] = '\0';
+}
+
+static enum status describe(struct model_llama *ml, const struct model_llama_options *options,
+                            const struct gguf_facts *facts, struct error *err)
+{
+    struct model_info *info = &ml->base.info;
+    if (llama_model_meta_val_str(ml->weights, "general.name", info->name, sizeof info->name) <= 0) {
+        const char *slash = strrchr(options->path, '/');
+        snprintf(info->name, sizeof info->name, "%s", slash ? slash + 1 : options->path);
+    }
+    info->n_vocab = (uint32_t)llama_vocab_n_tokens(ml->vocab);
+    info->n_cells = llama_n_ctx(ml->context);
+    info->n_sequences = options->n_sequences;
+    info->n_context_trained = (uint32_t)llama_model_n_ctx_train(ml->weights);
+    info->weights_bytes = facts->weights_bytes;
+    info->kv_bytes_per_cell = facts->kv_bytes_per_cell;
+    info->can_share_prefix =
+        !llama_model_is_recurrent(ml->weights) && !llama_model_is_hybrid(ml->weights);
+    info->bos = llama_vocab_get_add_bos(ml->vocab) ? llama_vocab_bos(ml->vocab) : MODEL_NO_TOKEN;
+    spell(ml, llama_vocab_bos(ml->vocab), info->bos_text, sizeof info->bos_text);
+    spell(ml, llama_vocab_eos(ml->vocab), info->eos_text, sizeof info->eos_text);
+
+    const char *source = llama_model_chat_template(ml->weights, NULL);
+    ml->template_text = mem_strdup(source != NULL ? source : "");
+    info->chat_template = str_from(ml->template_text);
+    return fingerprint(ml, options->path, facts, choose_flash(options), info->fingerprint, err);
+}
+
+enum status model_llama_measure(const char *path, uint32_t n_cells, struct model_llama_needs *out,
+                                struct error *err)
+{
+    struct gguf_facts facts;
+    enum status st = gguf_check(path, &facts, err);
+    if (st != STATUS_OK)
+        return st;
+
+    /* The largest buffers of one 512-row step: the logits of a few rows, the attention scores of one
+     * layer (rows x cells x heads, f32, without the flash form), and the feed-forward's two
+     * intermediate results. */
+    uint64_t rows = MODEL_BATCH_ROWS;
+    uint64_t heads = facts.n_embd / 64 > 0 ? facts.n_embd / 64 : 1;
+    uint64_t scores = rows * n_cells * heads * sizeof(float);
+    uint64_t hidden = rows * ((uint64_t)facts.n_feed_forward * 2 + facts.n_embd * 8u) * sizeof(float);
+    uint64_t logits = (uint64_t)facts.n_vocab * 32 * sizeof(float);
+    *out = (struct model_llama_needs){
+        .weights_bytes = facts.weights_bytes,
+        .kv_bytes_per_cell = facts.kv_bytes_per_cell,
+        .compute_bytes = scores + hidden + logits,
+        .n_context_trained = facts.n_context_trained,
+    };
+    return STATUS_OK;
+}
+
+enum status model_llama_load(const struct model_llama_options *options, struct model **out,
+                             struct error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_library);
+    INVARIANT(options->n_threads >= 1 && options->n_sequences >= 1);
+
+    struct gguf_facts facts;
+    enum status st = gguf_check(options->path, &facts, err);
+    if (st != STATUS_OK)
+        return st;
+
+    struct model_llama *ml = mem_zalloc(sizeof *ml);
+    ml->base.ops = &ops;
+    ml->on_progress = options->on_progress;
+    ml->progress_arg = options->arg;
+    st = load_weights(ml, options, err);
+    if (st == STATUS_OK)
+        st = make_context(ml, options, err);
+    if (st == STATUS_OK)
+        st = describe(ml, options, &facts, err);
+    if (st != STATUS_OK) {
+        llama_model_destroy(&ml->base);
+        return st;
+    }
+    *out = &ml->base;
+    return STATUS_OK;
+}
