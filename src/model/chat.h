@@ -81,7 +81,7 @@ struct chat_reply {
 MUST_USE enum status chat_template_create(struct str source, const char *bos, const char *eos,
                                           struct chat_template **out, struct error *err);
 void chat_template_free(struct chat_template *t);
-const struct chat_caps *chat_template_caps(const struct chat_template *t);
+const struct chat_caps *chat_template_get_caps(const struct chat_template *t);
 
 MUST_USE enum status chat_render(const struct chat_template *t, const struct chat_inputs *in,
                                  struct chat_prompt *out, struct error *err);

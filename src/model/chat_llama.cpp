@@ -1,0 +1,332 @@
+/* chat_llama -- chat.h over llama.cpp's common/: the one file that sees its chat code.
+ *
+ * That code is C++, throws, and logs what it could not parse; here every exception becomes a status
+ * and its log is switched off, since it would quote the model's words. */
+extern "C" {
+#include "model/chat.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+}
+
+#include <llama-common/chat.h>
+#include <llama-common/log.h>
+
+#include <chrono>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <vector>
+
+struct chat_template {
+    common_chat_templates_ptr templates;
+    chat_caps caps;
+};
+
+struct chat_parser {
+    common_chat_parser_params params;
+};
+
+namespace {
+
+std::string to_string(struct str s)
+{
+    return s.len > 0 ? std::string(s.ptr, s.len) : std::string();
+}
+
+char *copy(const std::string &s)
+{
+    return mem_strndup(s.data(), s.size());
+}
+
+void silence_library()
+{
+    static std::once_flag once;
+    std::call_once(once, [] {
+        common_log_set_verbosity_thold(-1);
+        common_log_pause(common_log_main());
+    });
+}
+
+/* Templates may print the date.  A clock in the prompt would change it every second and make the
+ * prefix useless, so they are shown the day and no more. */
+std::chrono::system_clock::time_point today()
+{
+    using days = std::chrono::duration<int64_t, std::ratio<86400>>;
+    auto now = std::chrono::system_clock::now();
+    auto day = std::chrono::duration_cast<days>(now.time_since_epoch());
+    return std::chrono::system_clock::time_point(
+        std::chrono::duration_cast<std::chrono::system_clock::duration>(day) +
+        std::chrono::hours(12));
+}
+
+common_chat_msg to_message(const struct chat_message &m)
+{
+    common_chat_msg out;
+    out.role = m.role;
+    out.content = to_string(m.content);
+    out.reasoning_content = to_string(m.reasoning);
+    out.tool_call_id = to_string(m.call_id);
+    out.tool_name = to_string(m.tool_name);
+    for (size_t i = 0; i < m.n_calls; i++)
+        out.tool_calls.push_back({to_string(m.calls[i].name), to_string(m.calls[i].arguments_json),
+                                  to_string(m.calls[i].id)});
+    return out;
+}
+
+common_chat_templates_inputs to_inputs(const struct chat_inputs *in)
+{
+    common_chat_templates_inputs out;
+    for (size_t i = 0; i < in->n_messages; i++)
+        out.messages.push_back(to_message(in->messages[i]));
+    for (size_t i = 0; i < in->n_tools; i++)
+        out.tools.push_back({to_string(in->tools[i].name), to_string(in->tools[i].description),
+                             to_string(in->tools[i].schema_json)});
+    switch (in->tool_choice) {
+    case CHAT_TOOLS_AUTO:
+        out.tool_choice = COMMON_CHAT_TOOL_CHOICE_AUTO;
+        break;
+    case CHAT_TOOLS_REQUIRED:
+        out.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
+        break;
+    case CHAT_TOOLS_NONE:
+        out.tool_choice = COMMON_CHAT_TOOL_CHOICE_NONE;
+        break;
+    }
+    out.parallel_tool_calls = in->parallel_calls;
+    out.enable_thinking = in->enable_thinking;
+    out.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK; /* reasoning apart from content */
+    out.json_schema = to_string(in->json_schema);
+    out.now = today();
+    if (in->continue_last) {
+        out.add_generation_prompt = false;
+        out.continue_final_message = COMMON_CHAT_CONTINUATION_CONTENT;
+    }
+    return out;
+}
+
+enum grammar_trigger_type to_trigger_type(common_grammar_trigger_type type)
+{
+    switch (type) {
+    case COMMON_GRAMMAR_TRIGGER_TYPE_TOKEN:
+        return GRAMMAR_TRIGGER_TOKEN;
+    case COMMON_GRAMMAR_TRIGGER_TYPE_WORD:
+        return GRAMMAR_TRIGGER_WORD;
+    case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN:
+        return GRAMMAR_TRIGGER_PATTERN;
+    case COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL:
+        return GRAMMAR_TRIGGER_PATTERN_FULL;
+    }
+    return GRAMMAR_TRIGGER_WORD;
+}
+
+void take_grammar(const common_chat_params &params, struct grammar_spec *out)
+{
+    out->text = {copy(params.grammar), params.grammar.size()};
+    out->lazy = params.grammar_lazy;
+    out->prefix = {copy(params.generation_prompt), params.generation_prompt.size()};
+    size_t n = params.grammar_triggers.size();
+    auto *triggers = (struct grammar_trigger *)mem_zalloc(mem_array_bytes(n, sizeof *out->triggers));
+    for (size_t i = 0; i < n; i++) {
+        const common_grammar_trigger &t = params.grammar_triggers[i];
+        triggers[i] = {to_trigger_type(t.type), {copy(t.value), t.value.size()}};
+    }
+    out->triggers = triggers;
+    out->n_triggers = n;
+}
+
+void take_prompt(const common_chat_params &params, bool is_continuation, struct chat_prompt *out)
+{
+    *out = {};
+    out->text = copy(params.prompt);
+    out->len = params.prompt.size();
+    take_grammar(params, &out->grammar);
+    out->generation_prompt = copy(params.generation_prompt);
+    out->thinking_start = copy(params.thinking_start_tag);
+    out->thinking_end = copy(params.thinking_end_tags.empty() ? "" : params.thinking_end_tags[0]);
+    out->n_stops = params.additional_stops.size();
+    out->stops = (char **)mem_zalloc(mem_array_bytes(out->n_stops, sizeof *out->stops));
+    for (size_t i = 0; i < out->n_stops; i++)
+        out->stops[i] = copy(params.additional_stops[i]);
+
+    auto *parser = new chat_parser{common_chat_parser_params(params)};
+    parser->params.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+    parser->params.is_continuation = is_continuation;
+    if (!params.parser.empty())
+        parser->params.parser.load(params.parser);
+    out->parser = parser;
+}
+
+/* ---- What a template can do, found out by trying ---- */
+
+const char *const first_mark = "PROBEfirst";
+const char *const middle_mark = "PROBEmiddle";
+const char *const last_mark = "PROBElast";
+
+std::string try_render(const common_chat_templates *templates,
+                       std::vector<common_chat_msg> messages, bool with_tool, bool thinking)
+{
+    common_chat_templates_inputs in;
+    in.messages = std::move(messages);
+    in.enable_thinking = thinking;
+    in.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+    in.now = today();
+    if (with_tool)
+        in.tools.push_back({middle_mark, "Reads.", "{\"type\":\"object\",\"properties\":"
+                            "{\"path\":{\"type\":\"string\"}},\"required\":[\"path\"]}"});
+    try {
+        return common_chat_templates_apply(templates, in).prompt;
+    } catch (const std::exception &) {
+        return std::string();
+    }
+}
+
+common_chat_msg say(const char *role, const char *content)
+{
+    common_chat_msg m;
+    m.role = role;
+    m.content = content;
+    return m;
+}
+
+size_t count(const std::string &text, const char *mark)
+{
+    size_t n = 0;
+    for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1))
+        n++;
+    return n;
+}
+
+bool system_stands_anywhere(const common_chat_templates *templates)
+{
+    /* Where the template takes it, the text appears once, between its neighbours, and it makes a
+     * turn of its own, not a part of the user's. */
+    std::string text = try_render(templates,
+                                  {say("system", "PROBEzero"), say("user", first_mark),
+                                   say("system", middle_mark), say("user", last_mark)},
+                                  false, false);
+    return count(text, middle_mark) == 1 && text.find(first_mark) < text.find(middle_mark) &&
+           text.find(middle_mark) < text.find(last_mark);
+}
+
+bool renders_calls(const common_chat_templates *templates)
+{
+    common_chat_msg call = say("assistant", "");
+    call.tool_calls.push_back({middle_mark, "{\"path\":\"PROBEpath\"}", "call00001"});
+    common_chat_msg result = say("tool", last_mark);
+    result.tool_call_id = "call00001";
+    result.tool_name = middle_mark;
+    std::string text = try_render(templates, {say("user", first_mark), call, result}, true, false);
+    return text.find("PROBEpath") != std::string::npos && text.find(last_mark) != std::string::npos;
+}
+
+chat_caps probe(const common_chat_templates *templates)
+{
+    chat_caps caps = {};
+    auto known = common_chat_templates_get_caps(templates);
+    caps.system_first = count(try_render(templates,
+                                         {say("system", middle_mark), say("user", last_mark)},
+                                         false, false),
+                              middle_mark) > 0;
+    caps.system_anywhere = caps.system_first && system_stands_anywhere(templates);
+    caps.tools =
+        count(try_render(templates, {say("user", last_mark)}, true, false), middle_mark) > 0;
+    caps.tool_calls = caps.tools && renders_calls(templates);
+    caps.parallel_calls = known["supports_parallel_tool_calls"];
+    caps.thinking = common_chat_templates_support_enable_thinking(templates);
+    return caps;
+}
+
+} // namespace
+
+enum status chat_template_create(struct str source, const char *bos, const char *eos,
+                                 struct chat_template **out, struct error *err)
+{
+    silence_library();
+    try {
+        /* "chatml" is the library's word for the plain form, for models that bring no template. */
+        std::string text = source.len > 0 ? to_string(source) : std::string("chatml");
+        auto *t = new chat_template{common_chat_templates_init(nullptr, text, bos, eos), {}};
+        t->caps = probe(t->templates.get());
+        *out = t;
+        return STATUS_OK;
+    } catch (const std::exception &e) {
+        return error_set(err, STATUS_UNSUPPORTED, "the model's chat template can't be used: %s",
+                         e.what());
+    }
+}
+
+void chat_template_free(struct chat_template *t)
+{
+    delete t;
+}
+
+const struct chat_caps *chat_template_get_caps(const struct chat_template *t)
+{
+    return &t->caps;
+}
+
+enum status chat_render(const struct chat_template *t, const struct chat_inputs *in,
+                        struct chat_prompt *out, struct error *err)
+{
+    try {
+        common_chat_params params = common_chat_templates_apply(t->templates.get(), to_inputs(in));
+        take_prompt(params, in->continue_last, out);
+        return STATUS_OK;
+    } catch (const std::exception &) {
+        /* The exception's text may quote the conversation: it stays here. */
+        return error_set(err, STATUS_UNSUPPORTED,
+                         "the model's chat template refuses this conversation");
+    }
+}
+
+void chat_prompt_free(struct chat_prompt *p)
+{
+    if (p == nullptr)
+        return;
+    mem_free(p->text);
+    mem_free((void *)p->grammar.text.ptr);
+    mem_free((void *)p->grammar.prefix.ptr);
+    for (size_t i = 0; i < p->grammar.n_triggers; i++)
+        mem_free((void *)p->grammar.triggers[i].text.ptr);
+    mem_free((void *)p->grammar.triggers);
+    mem_free(p->generation_prompt);
+    mem_free(p->thinking_start);
+    mem_free(p->thinking_end);
+    for (size_t i = 0; i < p->n_stops; i++)
+        mem_free(p->stops[i]);
+    mem_free(p->stops);
+    delete p->parser;
+    *p = {};
+}
+
+enum status chat_parse(const struct chat_prompt *p, struct str reply, bool is_partial,
+                       struct chat_reply *out)
+{
+    try {
+        auto *msg = new common_chat_msg(
+            common_chat_parse(to_string(reply), is_partial, p->parser->params));
+        size_t n = msg->tool_calls.size();
+        auto *calls = (struct chat_call *)mem_zalloc(mem_array_bytes(n, sizeof *out->calls));
+        for (size_t i = 0; i < n; i++) {
+            const common_chat_tool_call &c = msg->tool_calls[i];
+            calls[i] = {{c.id.data(), c.id.size()},
+                        {c.name.data(), c.name.size()},
+                        {c.arguments.data(), c.arguments.size()}};
+        }
+        *out = {{msg->content.data(), msg->content.size()},
+                {msg->reasoning_content.data(), msg->reasoning_content.size()},
+                calls, n, msg};
+        return STATUS_OK;
+    } catch (const std::exception &) {
+        return STATUS_INVALID;
+    }
+}
+
+void chat_reply_free(struct chat_reply *r)
+{
+    mem_free(r->calls);
+    delete (common_chat_msg *)r->storage;
+    *r = {};
+}
