@@ -1,0 +1,460 @@
+/* sched -- the owner's thread: see sched.h for the rules, job.h for a job's states.
+ *
+ * Lock order: a job's outbox mutex, then the scheduler's.  The scheduler's mutex guards the inbox,
+ * the flags beside it and the published numbers; jobs, prefix tree and model are the thread's own. */
+#include "sched/sched.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/thread.h"
+#include "sched/batch.h"
+#include "sched/job.h"
+
+enum {
+    IDLE_WAIT_MS = 1000,  /* the longest sleep; every event wakes earlier */
+    REPLY_SLACK_CELLS = 64, /* room per running job that an admission leaves for replies */
+};
+
+struct sched {
+    struct model *model;
+    struct prefix *prefix;
+    struct sched_options options;
+    pthread_t thread;
+
+    /* The thread's own. */
+    struct job **jobs; /* [max_jobs], oldest first */
+    size_t n_jobs;
+    struct batch_entry *entries; /* [max_jobs], one per job */
+    struct batch batch;
+    struct batch_speed speed;
+    bool model_failed;
+
+    /* Read by the model's threads while they compute. */
+    _Atomic(struct job *) prefilling; /* whose chunk is under way, or NULL */
+    atomic_bool is_stopping;
+
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t woken;
+    bool has_news;
+    struct job **inbox; /* [max_jobs] */
+    size_t n_inbox;
+    size_t n_admitted; /* inbox and jobs */
+    bool refuses;      /* the model has failed */
+    struct sched_stats stats;
+};
+
+static void wake(void *arg)
+{
+    struct sched *s = arg;
+    pthread_mutex_lock(&s->mutex);
+    s->has_news = true;
+    pthread_cond_signal(&s->woken);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* The model asks this between its operations. */
+static bool should_abort(void *arg)
+{
+    struct sched *s = arg;
+    if (atomic_load_explicit(&s->is_stopping, memory_order_relaxed))
+        return true;
+    struct job *j = atomic_load_explicit(&s->prefilling, memory_order_relaxed);
+    return j != NULL && atomic_load_explicit(&j->is_cancelled, memory_order_relaxed);
+}
+
+/* ---- Numbers for others ---- */
+
+static double blend(double old, double now)
+{
+    return old == 0 ? now : 0.8 * old + 0.2 * now;
+}
+
+static void publish_stats(struct sched *s)
+{
+    uint32_t n_running = 0, prefill_done = 0, prefill_total = 0;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        const struct job *j = s->jobs[i];
+        n_running += j->leaf != NULL;
+        if (j->state == JOB_STATE_PREFILL && prefill_total == 0) {
+            prefill_done = (uint32_t)prefix_leaf_length(j->leaf);
+            prefill_total = (uint32_t)j->n_tokens;
+        }
+    }
+    pthread_mutex_lock(&s->mutex);
+    s->stats.n_running = n_running;
+    s->stats.n_waiting = (uint32_t)s->n_admitted - n_running;
+    s->stats.cells_used = prefix_cells_used(s->prefix);
+    s->stats.prefill_done = prefill_done;
+    s->stats.prefill_total = prefill_total;
+    metric_set(METRIC_TURNS_RUNNING, n_running);
+    metric_set(METRIC_TURNS_WAITING, s->stats.n_waiting);
+    metric_set(METRIC_KV_CELLS_USED, s->stats.cells_used);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void note_decode(struct sched *s, size_t n_rows, uint64_t us)
+{
+    metric_add(METRIC_GENERATED_TOKENS, (int64_t)n_rows);
+    metric_add(METRIC_DECODE_US, (int64_t)us);
+    pthread_mutex_lock(&s->mutex);
+    if (us > 0)
+        s->stats.decode_tokens_per_s =
+            blend(s->stats.decode_tokens_per_s, (double)n_rows * 1e6 / (double)us);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void note_prefill(struct sched *s, size_t depth, size_t n_rows, uint64_t us)
+{
+    batch_speed_add(&s->speed, depth, n_rows, us);
+    metric_add(METRIC_PREFILLED_TOKENS, (int64_t)n_rows);
+    metric_add(METRIC_PREFILL_US, (int64_t)us);
+    pthread_mutex_lock(&s->mutex);
+    if (us > 0)
+        s->stats.prefill_tokens_per_s =
+            blend(s->stats.prefill_tokens_per_s, (double)n_rows * 1e6 / (double)us);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* ---- Jobs come and go ---- */
+
+/* Ends the job at `index`, which leaves the list; its leaf goes idle. */
+static void finish_job(struct sched *s, size_t index, enum job_end end, const struct error *error)
+{
+    struct job *j = s->jobs[index];
+    job_drop_leaf(j);
+    memmove(s->jobs + index, s->jobs + index + 1, (s->n_jobs - index - 1) * sizeof *s->jobs);
+    s->n_jobs--;
+    pthread_mutex_lock(&s->mutex);
+    s->n_admitted--;
+    pthread_mutex_unlock(&s->mutex);
+    metric_add(METRIC_TURNS_DONE, 1);
+    if (end == JOB_CANCELLED)
+        metric_add(METRIC_TURNS_CANCELLED, 1);
+    job_finish(j, end, error, s->model);
+    job_unref(j);
+}
+
+static size_t index_of(const struct sched *s, const struct job *j)
+{
+    for (size_t i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i] == j)
+            return i;
+    INVARIANT(false && "a job of this scheduler");
+    return 0;
+}
+
+static void take_inbox(struct sched *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < s->n_inbox; i++)
+        s->jobs[s->n_jobs++] = s->inbox[i];
+    s->n_inbox = 0;
+    s->has_news = false;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void drop_cancelled(struct sched *s)
+{
+    for (size_t i = s->n_jobs; i-- > 0;)
+        if (atomic_load(&s->jobs[i]->is_cancelled))
+            finish_job(s, i, JOB_CANCELLED, NULL);
+}
+
+static void fail_all(struct sched *s)
+{
+    struct error error;
+    error_set(&error, STATUS_INTERNAL, "the model failed; restart the server");
+    log_error("sched: the model failed; every turn ends");
+    s->model_failed = true;
+    pthread_mutex_lock(&s->mutex);
+    s->refuses = true;
+    pthread_mutex_unlock(&s->mutex);
+    while (s->n_jobs > 0)
+        finish_job(s, s->n_jobs - 1, JOB_FAILED, &error);
+}
+
+/* Whether `j` may start: it fits beside what runs, with some room for everyone's reply. */
+static bool has_room(struct sched *s, const struct job *j, size_t n_running)
+{
+    if (n_running == 0)
+        return true;
+    uint32_t needed = prefix_cells_with(s->prefix, j->namespace_key, j->tokens, j->n_tokens);
+    return needed + REPLY_SLACK_CELLS * (n_running + 1) <= s->model->info.n_cells;
+}
+
+/* Starts the oldest waiting job where nobody is being read: a second prompt with the same beginning
+ * then finds the cells of the first. */
+static void admit(struct sched *s)
+{
+    size_t n_running = 0;
+    struct job *next = NULL;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        struct job *j = s->jobs[i];
+        if (j->state == JOB_STATE_PREFILL)
+            return;
+        n_running += j->leaf != NULL;
+        if (next == NULL && j->state == JOB_STATE_WAITING)
+            next = j;
+    }
+    if (next == NULL || n_running >= s->options.max_running || !has_room(s, next, n_running))
+        return;
+
+    struct prefix_leaf *leaf;
+    size_t n_reused;
+    if (prefix_acquire(s->prefix, next->namespace_key, next->tokens, next->n_tokens, &leaf,
+                       &n_reused) != STATUS_OK)
+        return; /* every sequence id runs: the next end makes room */
+    bool is_first = !next->has_started;
+    job_start(next, s->model, leaf, n_reused);
+    if (is_first) {
+        metric_add(METRIC_PROMPT_TOKENS, (int64_t)next->n_prompt);
+        metric_add(METRIC_REUSED_TOKENS, (int64_t)n_reused);
+        log_debug("sched: prompt of %zu tokens, %zu found in the pool", next->n_prompt, n_reused);
+    }
+    job_publish(next);
+}
+
+/* ---- Steps ---- */
+
+static void build_entries(struct sched *s)
+{
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        const struct job *j = s->jobs[i];
+        struct batch_entry *e = &s->entries[i];
+        *e = (struct batch_entry){.role = BATCH_SITS_OUT, .tokens = j->tokens,
+                                  .n_tokens = j->n_tokens};
+        if (j->state == JOB_STATE_DECODE)
+            e->role = BATCH_DECODES;
+        else if (j->state == JOB_STATE_PREFILL)
+            e->role = BATCH_PREFILLS;
+        if (j->leaf == NULL)
+            continue;
+        e->n_done = prefix_leaf_length(j->leaf);
+        e->sequence = prefix_leaf_sequence(j->leaf);
+    }
+}
+
+/* The pool is full: drops an idle prefix, else lets the youngest running job wait, else ends the one
+ * that fills the pool alone.  Afterwards the batch is built anew. */
+static void make_room(struct sched *s)
+{
+    if (prefix_evict_one(s->prefix))
+        return;
+    size_t n_running = 0, youngest = 0;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        if (s->jobs[i]->leaf == NULL)
+            continue;
+        n_running++;
+        youngest = i;
+    }
+    INVARIANT(n_running > 0);
+    if (n_running == 1) {
+        finish_job(s, youngest, JOB_WINDOW, NULL);
+        return;
+    }
+    log_debug("sched: the pool is full; the youngest of %zu turns waits", n_running);
+    job_give_way(s->jobs[youngest]);
+}
+
+/* Samples for `j`, whose last row has just been computed. */
+static void take_token(struct sched *s, struct job *j, size_t row)
+{
+    enum job_end end = job_take_token(j, s->model, s->model->ops->logits(s->model, row));
+    if (end == JOB_RUNNING)
+        job_publish(j);
+    else
+        finish_job(s, index_of(s, j), end, NULL);
+}
+
+/* What is left to do after a call that did not compute its rows.  True where the step may go on. */
+static void after_failed_call(struct sched *s, enum model_result result)
+{
+    if (result == MODEL_FULL) {
+        make_room(s);
+        return;
+    }
+    if (result == MODEL_FAILED) {
+        fail_all(s);
+        return;
+    }
+    for (size_t i = 0; i < s->batch.n_rows; i++) {
+        struct job *j = s->jobs[s->batch.entry_of[i]];
+        if (i == 0 || s->batch.entry_of[i] != s->batch.entry_of[i - 1])
+            job_rows_lost(j);
+    }
+}
+
+/* One row for every decoding job.  True if there was anything to do. */
+static bool decode_step(struct sched *s)
+{
+    build_entries(s);
+    batch_decode(&s->batch, s->entries, s->n_jobs);
+    if (s->batch.n_rows == 0)
+        return false;
+    uint64_t begin_us = clock_now_us();
+    enum model_result result = s->model->ops->decode(s->model, s->batch.rows, s->batch.n_rows);
+    if (result != MODEL_DONE) {
+        after_failed_call(s, result);
+        return true;
+    }
+    note_decode(s, s->batch.n_rows, clock_now_us() - begin_us);
+
+    /* Ends shorten the list, so the jobs are looked up before any of them is sampled. */
+    struct job *of_row[MODEL_BATCH_ROWS];
+    for (size_t i = 0; i < s->batch.n_rows; i++)
+        of_row[i] = s->jobs[s->batch.entry_of[i]];
+    for (size_t i = 0; i < s->batch.n_rows; i++) {
+        job_rows_done(of_row[i], 1);
+        take_token(s, of_row[i], i);
+    }
+    return true;
+}
+
+/* A chunk of the prompt that is being read. */
+static bool prefill_step(struct sched *s)
+{
+    build_entries(s);
+    batch_prefill(&s->batch, s->entries, s->n_jobs, &s->speed);
+    size_t n_rows = s->batch.n_rows;
+    if (n_rows == 0)
+        return false;
+    struct job *j = s->jobs[s->batch.entry_of[0]];
+    size_t depth = prefix_leaf_length(j->leaf);
+    uint64_t begin_us = clock_now_us();
+    atomic_store(&s->prefilling, j);
+    enum model_result result = s->model->ops->decode(s->model, s->batch.rows, n_rows);
+    atomic_store(&s->prefilling, NULL);
+    if (result != MODEL_DONE) {
+        after_failed_call(s, result);
+        return true;
+    }
+    note_prefill(s, depth, n_rows, clock_now_us() - begin_us);
+    job_rows_done(j, n_rows);
+    if (prefix_leaf_length(j->leaf) == j->n_tokens)
+        take_token(s, j, n_rows - 1);
+    else
+        job_publish(j);
+    return true;
+}
+
+static void wait_for_news(struct sched *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    if (!s->has_news && !atomic_load(&s->is_stopping))
+        thread_cond_wait_ms(&s->woken, &s->mutex, IDLE_WAIT_MS);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* Order matters: cancelled jobs go before admission asks for their room, and who decodes comes
+ * before who is read. */
+static void *sched_main(void *arg)
+{
+    struct sched *s = arg;
+    while (!atomic_load(&s->is_stopping)) {
+        take_inbox(s);
+        drop_cancelled(s);
+        for (size_t i = 0; i < s->n_jobs; i++)
+            job_try_unpark(s->jobs[i]);
+        if (s->model_failed && s->n_jobs > 0)
+            fail_all(s);
+        admit(s);
+        bool worked = decode_step(s);
+        worked |= prefill_step(s);
+        publish_stats(s);
+        if (!worked)
+            wait_for_news(s);
+    }
+    take_inbox(s);
+    while (s->n_jobs > 0)
+        finish_job(s, s->n_jobs - 1, JOB_CANCELLED, NULL);
+    return NULL;
+}
+
+/* ---- For other threads ---- */
+
+static void sched_free(struct sched *s)
+{
+    prefix_destroy(s->prefix);
+    model_destroy(s->model);
+    pthread_cond_destroy(&s->woken);
+    pthread_mutex_destroy(&s->mutex);
+    mem_free(s->inbox);
+    mem_free(s->entries);
+    mem_free(s->jobs);
+    mem_free(s);
+}
+
+struct sched *sched_create(struct model *m, const struct sched_options *options)
+{
+    INVARIANT(options->max_running > 0 && options->max_jobs >= options->max_running &&
+              options->max_running <= MODEL_BATCH_ROWS);
+    struct sched *s = mem_zalloc(sizeof *s);
+    s->model = m;
+    s->options = *options;
+    s->prefix = prefix_create(m);
+    s->jobs = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->jobs));
+    s->entries = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->entries));
+    s->inbox = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->inbox));
+    s->stats.cells_total = m->info.n_cells;
+    metric_set(METRIC_KV_CELLS_TOTAL, m->info.n_cells);
+    pthread_mutex_init(&s->mutex, NULL);
+    thread_cond_init(&s->woken);
+    m->ops->set_abort(m, should_abort, s);
+    if (thread_start(&s->thread, "scheduler", sched_main, s) != STATUS_OK) {
+        sched_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void sched_destroy(struct sched *s)
+{
+    if (s == NULL)
+        return;
+    atomic_store(&s->is_stopping, true);
+    wake(s);
+    pthread_join(s->thread, NULL);
+    sched_free(s);
+}
+
+enum status sched_submit(struct sched *s, const struct job_params *params, struct job **out,
+                         struct error *err)
+{
+    if (params->n_tokens >= params->n_window || params->n_tokens > s->model->info.n_cells)
+        return error_set(err, STATUS_TOO_LONG, "prompt is too long: %zu tokens > %u maximum",
+                         params->n_tokens, params->n_window - 1);
+    struct job *j;
+    enum status st = job_create(params, (struct job_waker){wake, s}, &j, err);
+    if (st != STATUS_OK)
+        return st;
+
+    pthread_mutex_lock(&s->mutex);
+    if (s->refuses) {
+        st = error_set(err, STATUS_INTERNAL, "the model failed; restart the server");
+    } else if (s->n_admitted == s->options.max_jobs) {
+        st = error_set(err, STATUS_BUSY, "%u turns run or wait already", s->options.max_jobs);
+    } else {
+        s->inbox[s->n_inbox++] = j;
+        s->n_admitted++;
+        s->stats.n_waiting++;
+        s->has_news = true;
+        pthread_cond_signal(&s->woken);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    if (st != STATUS_OK) {
+        job_unref(j);
+        job_unref(j);
+        return st;
+    }
+    *out = j;
+    return STATUS_OK;
+}
+
+void sched_get_stats(const struct sched *s, struct sched_stats *out)
+{
+    struct sched *mutable = (struct sched *)(uintptr_t)s; /* only the mutex changes */
+    pthread_mutex_lock(&mutable->mutex);
+    *out = s->stats;
+    pthread_mutex_unlock(&mutable->mutex);
+}
