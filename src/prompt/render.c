@@ -1,0 +1,561 @@
+/* render -- see render.h.
+ *
+ * The steps of render_prompt: protect (contents and hostile strings become sentinels), chat_render,
+ * cut (the text at the sentinels, each piece to tokens).  A sentinel is "Pv", a nonce of this render
+ * that nobody outside can guess, and six digits: letters and digits only, so that no template and no
+ * JSON writer changes it. */
+#include "prompt/render.h"
+
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "prompt/text_tools.h"
+#include "prompt/token_cache.h"
+#include "wire/json_in.h"
+#include "wire/json_out.h"
+
+enum {
+    CACHE_BYTES = 48 * 1024 * 1024,
+    NONCE_BYTES = 2 + 24, /* "Pv" and random_id's letters */
+    MARK_BYTES = NONCE_BYTES + 6,
+    MOST_SLOTS = 999999,
+};
+
+struct render {
+    const struct model *model;
+    struct chat_template *chat;
+    struct token_cache *cache;
+    bool starts_control[256]; /* first bytes of all control tokens' texts */
+    bool trims_user, trims_assistant;
+};
+
+/* What stands behind one sentinel. */
+struct slot {
+    struct str value;
+    bool is_leaf;     /* a string inside JSON: escaped where the template put it between quotes */
+    bool may_vanish;  /* reasoning: templates drop it from earlier turns */
+    bool was_found;
+};
+
+/* One render under way. */
+struct work {
+    struct render *r;
+    struct arena arena;
+    char nonce[NONCE_BYTES + 1];
+    struct slot *slots; /* arena, n_slots of capacity */
+    size_t n_slots, capacity;
+    bool is_full; /* the arena or the slots ran out */
+    bool breaks_controls; /* the fallback: contents stay, their control tokens are broken */
+    struct chat_message *messages;
+    struct chat_tool *tools;
+};
+
+/* ---- Control tokens in foreign text ---- */
+
+static void learn_control_tokens(struct render *r)
+{
+    struct strbuf piece;
+    strbuf_init(&piece, 1024);
+    for (uint32_t t = 0; t < r->model->info.n_vocab; t++) {
+        if (!r->model->ops->is_control(r->model, (model_token)t))
+            continue;
+        strbuf_clear(&piece);
+        r->model->ops->piece(r->model, (model_token)t, true, &piece);
+        if (piece.len > 0)
+            r->starts_control[(unsigned char)piece.data[0]] = true;
+    }
+    strbuf_free(&piece);
+}
+
+/* Whether tokenising `text` among template pieces would give a control token. */
+static bool forges_control(const struct render *r, struct str text)
+{
+    size_t i = 0;
+    while (i < text.len && !r->starts_control[(unsigned char)text.ptr[i]])
+        i++;
+    if (i == text.len)
+        return false;
+    model_token *tokens;
+    size_t n;
+    if (model_tokenize(r->model, text, true, &tokens, &n) != STATUS_OK)
+        return true;
+    bool forges = false;
+    for (size_t k = 0; k < n && !forges; k++)
+        forges = r->model->ops->is_control(r->model, tokens[k]);
+    mem_free(tokens);
+    return forges;
+}
+
+/* The fallback's form of a hostile text: a zero-width space after each byte that could begin a
+ * control token keeps the tokenizer from seeing one. */
+static struct str break_controls(struct work *w, struct str text)
+{
+    if (!forges_control(w->r, text))
+        return text;
+    struct strbuf out;
+    strbuf_init(&out, LIMIT_PROMPT_BYTES);
+    for (size_t i = 0; i < text.len; i++) {
+        strbuf_append_char(&out, text.ptr[i]);
+        if (w->r->starts_control[(unsigned char)text.ptr[i]] && (unsigned char)text.ptr[i] < 0x80)
+            strbuf_append_cstr(&out, "\xE2\x80\x8B");
+    }
+    struct str broken = arena_str(&w->arena, strbuf_str(&out));
+    w->is_full |= broken.ptr == NULL || out.failed;
+    strbuf_free(&out);
+    return broken;
+}
+
+/* ---- Sentinels ---- */
+
+/* A sentinel that stands for `value`. */
+static struct str put_slot(struct work *w, struct slot slot)
+{
+    if (w->n_slots == w->capacity) {
+        size_t capacity = w->capacity == 0 ? 256 : w->capacity * 2;
+        struct slot *grown = arena_array(&w->arena, capacity, sizeof *grown);
+        if (grown == NULL || capacity > MOST_SLOTS) {
+            w->is_full = true;
+            return slot.value;
+        }
+        if (w->n_slots > 0)
+            memcpy(grown, w->slots, w->n_slots * sizeof *grown);
+        w->slots = grown;
+        w->capacity = capacity;
+    }
+    char mark[MARK_BYTES + 8];
+    snprintf(mark, sizeof mark, "%s%06zu", w->nonce, w->n_slots);
+    w->slots[w->n_slots++] = slot;
+    struct str copy = arena_str(&w->arena, str_from(mark));
+    w->is_full |= copy.ptr == NULL;
+    return copy;
+}
+
+static struct str trim(struct str s)
+{
+    while (s.len > 0 && strchr(" \t\r\n", s.ptr[0]) != NULL) {
+        s.ptr++;
+        s.len--;
+    }
+    while (s.len > 0 && strchr(" \t\r\n", s.ptr[s.len - 1]) != NULL)
+        s.len--;
+    return s;
+}
+
+static struct str protect_content(struct work *w, struct str text, bool trims, bool may_vanish)
+{
+    if (trims)
+        text = trim(text);
+    if (text.len == 0)
+        return text; /* templates test for it */
+    if (w->breaks_controls)
+        return break_controls(w, text);
+    return put_slot(w, (struct slot){.value = text, .may_vanish = may_vanish});
+}
+
+static void protect_value(struct work *w, struct json_out *out, const struct json *v);
+
+static void protect_members(struct work *w, struct json_out *out, const struct json *v)
+{
+    bool is_object = json_type(v) == JSON_OBJECT;
+    struct strbuf key;
+    strbuf_init(&key, LIMIT_REQUEST_ARENA_BYTES);
+    if (is_object)
+        json_object_begin(out);
+    else
+        json_array_begin(out);
+    for (struct json_iter it = json_iter(v); json_next(&it);) {
+        if (is_object) {
+            strbuf_clear(&key);
+            struct str name = it.key;
+            if (forges_control(w->r, name))
+                name = w->breaks_controls ? break_controls(w, name)
+                                          : put_slot(w, (struct slot){name, true, false, false});
+            json_escape(&key, name);
+            json_key(out, strbuf_cstr(&key));
+        }
+        protect_value(w, out, it.value);
+    }
+    strbuf_free(&key);
+    if (is_object)
+        json_object_end(out);
+    else
+        json_array_end(out);
+}
+
+/* Depth is bounded by LIMIT_JSON_DEPTH, which the parser has checked. */
+static void protect_value(struct work *w, struct json_out *out, const struct json *v)
+{
+    switch (json_type(v)) {
+    case JSON_OBJECT:
+    case JSON_ARRAY:
+        protect_members(w, out, v);
+        return;
+    case JSON_STRING: {
+        struct str s = json_string(v);
+        if (forges_control(w->r, s))
+            s = w->breaks_controls ? break_controls(w, s)
+                                   : put_slot(w, (struct slot){s, true, false, false});
+        json_str(out, s);
+        return;
+    }
+    default: {
+        struct strbuf plain;
+        strbuf_init(&plain, 4096);
+        json_print(&plain, v);
+        json_raw(out, strbuf_str(&plain));
+        strbuf_free(&plain);
+        return;
+    }
+    }
+}
+
+/* JSON text whose hostile strings are sentinels.  Most has none and is used as it is, so that the
+ * model sees the tokens that it would write itself. */
+static struct str protect_json(struct work *w, struct str json)
+{
+    if (!forges_control(w->r, json))
+        return json;
+    struct json_doc *doc;
+    if (json_parse_copy(json, JSON_STRICT, &doc, NULL) != STATUS_OK)
+        return break_controls(w, json);
+    struct strbuf text;
+    strbuf_init(&text, LIMIT_REQUEST_ARENA_BYTES);
+    struct json_out out;
+    json_out_begin(&out, &text);
+    protect_value(w, &out, json_root(doc));
+    json_out_end(&out);
+    /* The slots point into the document: what they hold is copied before it goes. */
+    for (size_t i = 0; i < w->n_slots; i++) {
+        if (!w->slots[i].is_leaf || w->slots[i].was_found)
+            continue;
+        w->slots[i].value = arena_str(&w->arena, w->slots[i].value);
+        w->slots[i].was_found = true; /* for now: "is copied"; reset before the cut */
+        w->is_full |= w->slots[i].value.ptr == NULL;
+    }
+    struct str copy = arena_str(&w->arena, strbuf_str(&text));
+    w->is_full |= copy.ptr == NULL || text.failed;
+    strbuf_free(&text);
+    json_doc_free(doc);
+    return copy;
+}
+
+static void protect_message(struct work *w, const struct chat_message *from,
+                            struct chat_message *to)
+{
+    bool is_assistant = strcmp(from->role, "assistant") == 0;
+    *to = *from;
+    to->content = protect_content(w, from->content,
+                                  is_assistant ? w->r->trims_assistant : w->r->trims_user, false);
+    to->reasoning = protect_content(w, from->reasoning, true, true);
+    if (from->n_calls == 0)
+        return;
+    struct chat_call *calls = arena_array(&w->arena, from->n_calls, sizeof *calls);
+    if (calls == NULL) {
+        w->is_full = true;
+        return;
+    }
+    for (size_t i = 0; i < from->n_calls; i++) {
+        calls[i] = from->calls[i];
+        calls[i].arguments_json = protect_json(w, from->calls[i].arguments_json);
+    }
+    to->calls = calls;
+}
+
+static enum status protect(struct work *w, const struct canon *c)
+{
+    random_id(w->nonce, sizeof w->nonce, "Pv");
+    w->messages = arena_array(&w->arena, c->n_messages, sizeof *w->messages);
+    w->tools = arena_array(&w->arena, c->n_tools, sizeof *w->tools);
+    if (w->messages == NULL || w->tools == NULL)
+        return STATUS_TOO_LARGE;
+    for (size_t i = 0; i < c->n_messages; i++)
+        protect_message(w, &c->messages[i], &w->messages[i]);
+    for (size_t i = 0; i < c->n_tools; i++) {
+        w->tools[i] = c->tools[i];
+        if (forges_control(w->r, c->tools[i].description))
+            w->tools[i].description =
+                w->breaks_controls
+                    ? break_controls(w, c->tools[i].description)
+                    : put_slot(w, (struct slot){c->tools[i].description, true, false, true});
+        w->tools[i].schema_json = protect_json(w, c->tools[i].schema_json);
+    }
+    for (size_t i = 0; i < w->n_slots; i++)
+        w->slots[i].was_found = false;
+    return w->is_full ? STATUS_TOO_LARGE : STATUS_OK;
+}
+
+/* ---- The cut ---- */
+
+struct token_list {
+    model_token *tokens;
+    size_t n, capacity;
+};
+
+static enum status add_tokens(struct work *w, struct token_list *list, struct str text,
+                              bool parse_special)
+{
+    if (text.len == 0)
+        return STATUS_OK;
+    return token_cache_append(w->r->cache, w->r->model, text, parse_special, &list->tokens,
+                              &list->n, &list->capacity);
+}
+
+/* The number behind a nonce at text[at..), or MOST_SLOTS where there is none. */
+static size_t slot_at(const struct work *w, struct str text, size_t at)
+{
+    if (text.len - at < MARK_BYTES)
+        return MOST_SLOTS;
+    size_t index = 0;
+    for (size_t i = NONCE_BYTES; i < MARK_BYTES; i++) {
+        char digit = text.ptr[at + i];
+        if (digit < '0' || digit > '9')
+            return MOST_SLOTS;
+        index = index * 10 + (size_t)(digit - '0');
+    }
+    return index < w->n_slots ? index : MOST_SLOTS;
+}
+
+static enum status add_slot(struct work *w, struct token_list *list, struct str text, size_t at,
+                            struct slot *slot)
+{
+    slot->was_found = true;
+    size_t end = at + MARK_BYTES;
+    bool is_quoted = at > 0 && text.ptr[at - 1] == '"' && end < text.len && text.ptr[end] == '"';
+    if (!slot->is_leaf || !is_quoted)
+        return add_tokens(w, list, slot->value, false);
+    struct strbuf escaped;
+    strbuf_init(&escaped, LIMIT_PROMPT_BYTES);
+    json_escape(&escaped, slot->value);
+    enum status st = strbuf_status(&escaped);
+    if (st == STATUS_OK)
+        st = add_tokens(w, list, strbuf_str(&escaped), false);
+    strbuf_free(&escaped);
+    return st;
+}
+
+static enum status cut(struct work *w, struct str text, struct token_list *list)
+{
+    const struct model_info *info = &w->r->model->info;
+    enum status st = STATUS_OK;
+    struct str bos = str_from(info->bos_text);
+    if (info->bos != MODEL_NO_TOKEN && !(bos.len > 0 && str_starts_with(text, bos)))
+        st = token_cache_append(w->r->cache, w->r->model, bos, true, &list->tokens, &list->n,
+                                &list->capacity);
+
+    struct str nonce = {w->nonce, NONCE_BYTES};
+    size_t begin = 0, search = 0;
+    while (st == STATUS_OK) {
+        size_t found = str_find((struct str){text.ptr + search, text.len - search}, nonce);
+        if (found == SIZE_MAX)
+            break;
+        size_t at = search + found;
+        size_t index = slot_at(w, text, at);
+        if (index == MOST_SLOTS) {
+            search = at + 1;
+            continue;
+        }
+        st = add_tokens(w, list, (struct str){text.ptr + begin, at - begin}, true);
+        if (st == STATUS_OK)
+            st = add_slot(w, list, text, at, &w->slots[index]);
+        begin = search = at + MARK_BYTES;
+    }
+    if (st == STATUS_OK)
+        st = add_tokens(w, list, (struct str){text.ptr + begin, text.len - begin}, true);
+    return st;
+}
+
+/* Nothing that the client said may be missing from the prompt. */
+static bool all_found(const struct work *w)
+{
+    for (size_t i = 0; i < w->n_slots; i++)
+        if (!w->slots[i].was_found && !w->slots[i].may_vanish)
+            return false;
+    return true;
+}
+
+/* ---- What the reply is held to ---- */
+
+static bool same_tools(const struct canon *c)
+{
+    if (c->n_callable != c->n_tools)
+        return false;
+    for (size_t i = 0; i < c->n_tools; i++)
+        if (!str_equal(c->callable[i].name, c->tools[i].name))
+            return false;
+    return true;
+}
+
+static void swap_prompts(struct chat_prompt *a, struct chat_prompt *b)
+{
+    struct chat_prompt t = *a;
+    *a = *b;
+    *b = t;
+}
+
+static void replace_grammar(struct chat_prompt *p, const struct grammar_spec *grammar)
+{
+    struct chat_prompt old = {.grammar = p->grammar};
+    p->grammar = *grammar;
+    chat_prompt_free(&old);
+}
+
+/* Where other tools may be called than are listed (loaded ones, or the one that tool_choice names),
+ * grammar and parser come from a second rendering of the last words only. */
+static enum status use_callable(struct render *r, const struct canon *c, struct rendered *out,
+                                struct error *err)
+{
+    if (c->text_tools) {
+        struct grammar_spec grammar = {0};
+        if (c->n_callable > 0 && c->tool_choice != CHAT_TOOLS_NONE)
+            text_tools_grammar(c->callable, c->n_callable, c->tool_choice == CHAT_TOOLS_REQUIRED,
+                               &grammar);
+        if (grammar.text.len > 0)
+            replace_grammar(&out->chat, &grammar);
+        return STATUS_OK;
+    }
+    if (same_tools(c) || c->tool_choice == CHAT_TOOLS_NONE)
+        return STATUS_OK;
+    struct chat_message ask = {.role = "user", .content = STR("?")};
+    struct chat_inputs in = {
+        .messages = &ask,
+        .n_messages = 1,
+        .tools = c->callable,
+        .n_tools = c->n_callable,
+        .tool_choice = c->tool_choice,
+        .parallel_calls = c->parallel_calls,
+        .enable_thinking = c->enable_thinking,
+        .json_schema = c->json_schema,
+    };
+    struct chat_prompt second;
+    enum status st = chat_render(r->chat, &in, &second, err);
+    if (st != STATUS_OK)
+        return st;
+    swap_prompts(&out->chat, &second); /* the first one's text has served its purpose */
+    chat_prompt_free(&second);
+    return STATUS_OK;
+}
+
+/* ---- The whole ---- */
+
+static enum status render_once(struct render *r, const struct canon *c, bool breaks_controls,
+                               bool *out_is_whole, struct rendered *out, struct error *err)
+{
+    struct work w = {.r = r, .breaks_controls = breaks_controls};
+    arena_init(&w.arena, LIMIT_REQUEST_ARENA_BYTES);
+    struct token_list list = {0};
+    *out = (struct rendered){0};
+    enum status st = protect(&w, c);
+    if (st != STATUS_OK) {
+        error_set(err, st, "the conversation is too large to render");
+        goto out;
+    }
+    struct chat_inputs in = {
+        .messages = w.messages,
+        .n_messages = c->n_messages,
+        .tools = w.tools,
+        .n_tools = c->n_tools,
+        .tool_choice = c->tool_choice,
+        .parallel_calls = c->parallel_calls,
+        .enable_thinking = c->enable_thinking,
+        .json_schema = c->json_schema,
+        .continue_last = c->continue_last,
+    };
+    st = chat_render(r->chat, &in, &out->chat, err);
+    if (st != STATUS_OK)
+        goto out;
+    st = cut(&w, (struct str){out->chat.text, out->chat.len}, &list);
+    if (st != STATUS_OK) {
+        error_set(err, st, "the conversation is too large to tokenise");
+        goto out;
+    }
+    *out_is_whole = all_found(&w);
+    st = use_callable(r, c, out, err);
+
+out:
+    arena_free(&w.arena);
+    out->tokens = list.tokens;
+    out->n_tokens = list.n;
+    if (st != STATUS_OK)
+        rendered_free(out);
+    return st;
+}
+
+enum status render_prompt(struct render *r, const struct canon *c, struct rendered *out,
+                          struct error *err)
+{
+    bool is_whole = false;
+    enum status st = render_once(r, c, false, &is_whole, out, err);
+    if (st == STATUS_OK && is_whole)
+        return STATUS_OK;
+    if (st == STATUS_OK) {
+        log_debug("render: the template breaks sentinels; contents are rendered in place");
+        rendered_free(out);
+    } else if (st != STATUS_UNSUPPORTED) {
+        return st;
+    }
+    return render_once(r, c, true, &is_whole, out, err);
+}
+
+void rendered_free(struct rendered *r)
+{
+    mem_free(r->tokens);
+    chat_prompt_free(&r->chat);
+    *r = (struct rendered){0};
+}
+
+/* ---- Birth ---- */
+
+/* Whether the template trims the contents of `role`. */
+static bool trims_role(struct render *r, const char *role)
+{
+    struct chat_message messages[] = {
+        {.role = "user", .content = STR("a")},
+        {.role = role, .content = STR("  PROBE  ")},
+        {.role = "user", .content = STR("b")},
+    };
+    bool is_user = strcmp(role, "user") == 0;
+    struct chat_inputs in = {.messages = is_user ? messages + 1 : messages,
+                             .n_messages = is_user ? 1 : 3};
+    struct chat_prompt p;
+    if (chat_render(r->chat, &in, &p, NULL) != STATUS_OK)
+        return false;
+    struct str text = {p.text, p.len};
+    bool trims = str_find(text, STR("  PROBE  ")) == SIZE_MAX &&
+                 str_find(text, STR("PROBE")) != SIZE_MAX;
+    chat_prompt_free(&p);
+    return trims;
+}
+
+enum status render_create(const struct model *m, struct render **out, struct error *err)
+{
+    struct render *r = mem_zalloc(sizeof *r);
+    r->model = m;
+    enum status st = chat_template_create(m->info.chat_template, m->info.bos_text,
+                                          m->info.eos_text, &r->chat, err);
+    if (st != STATUS_OK) {
+        mem_free(r);
+        return st;
+    }
+    r->cache = token_cache_create(CACHE_BYTES);
+    learn_control_tokens(r);
+    r->trims_user = trims_role(r, "user");
+    r->trims_assistant = trims_role(r, "assistant");
+    *out = r;
+    return STATUS_OK;
+}
+
+void render_destroy(struct render *r)
+{
+    if (r == NULL)
+        return;
+    token_cache_destroy(r->cache);
+    chat_template_free(r->chat);
+    mem_free(r);
+}
+
+const struct chat_caps *render_caps(const struct render *r)
+{
+    return chat_template_get_caps(r->chat);
+}
