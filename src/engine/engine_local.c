@@ -1,0 +1,408 @@
+/* engine_local -- see engine_local.h.
+ *
+ * start() runs on a short worker: canonical form, tokens, the checks that may refuse.  next() runs on
+ * the turn's worker: text from the scheduler through the splitter.  The loader thread makes the
+ * model once; until then requests are told to come back. */
+#include "engine/engine_local.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "prompt/canon.h"
+#include "prompt/render.h"
+#include "prompt/splitter.h"
+#include "sched/sched.h"
+
+struct engine_local {
+    struct engine base; /* first: pointers are cast */
+    struct engine_local_options options;
+    char model_name[128];
+    pthread_t loader;
+    atomic_int state; /* enum engine_state; set last, so that what it announces is there */
+    atomic_uint load_percent;
+    /* Written by the loader before `state` leaves ENGINE_LOADING, then only read. */
+    struct error error;
+    uint32_t load_ms;
+    const struct model *model; /* owned by `sched` */
+    struct render *render;
+    struct sched *sched;
+};
+
+struct local_turn {
+    struct turn base;
+    struct engine_local *engine;
+    struct arena arena;
+    struct rendered prompt;
+    struct splitter *splitter;
+    struct job *job;
+    struct strbuf bytes; /* text on its way to the splitter */
+    struct str *stops;   /* arena: the template's, then the request's */
+    size_t n_template_stops;
+    bool was_clamped;    /* the window left less than max_tokens asked for */
+    bool has_ended;      /* the job's end was seen */
+    bool has_said_end;
+    struct job_output last;
+};
+
+static struct engine_local *local_of(struct engine *e)
+{
+    return (struct engine_local *)e;
+}
+
+static struct local_turn *turn_of(struct turn *t)
+{
+    return (struct local_turn *)t;
+}
+
+/* ---- Loading ---- */
+
+static void note_progress(float fraction, void *arg)
+{
+    struct engine_local *e = arg;
+    atomic_store(&e->load_percent, (unsigned)(fraction * 100));
+}
+
+static enum status load_parts(struct engine_local *e)
+{
+    struct model *m;
+    enum status st = e->options.load(e->options.arg, note_progress, e, &m, &e->error);
+    if (st != STATUS_OK)
+        return st;
+    st = render_create(m, &e->render, &e->error);
+    if (st != STATUS_OK) {
+        model_destroy(m);
+        return st;
+    }
+    e->model = m;
+    struct sched_options options = {.max_running = e->options.parallel, .max_jobs = LIMIT_TURNS};
+    e->sched = sched_create(m, &options);
+    if (e->sched == NULL)
+        return error_set(&e->error, STATUS_INTERNAL, "cannot start the scheduler's thread");
+    return STATUS_OK;
+}
+
+static void *loader_main(void *arg)
+{
+    struct engine_local *e = arg;
+    uint64_t begin_ms = clock_now_ms();
+    enum status st = load_parts(e);
+    e->load_ms = (uint32_t)(clock_now_ms() - begin_ms);
+    if (st != STATUS_OK)
+        log_error("engine: %s could not be loaded: %s", e->model_name, e->error.message);
+    else
+        log_info("engine: %s loaded in %u ms", e->model_name, e->load_ms);
+    atomic_store(&e->state, st == STATUS_OK ? ENGINE_READY : ENGINE_FAILED);
+    return NULL;
+}
+
+static enum status check_ready(struct engine_local *e, struct error *err)
+{
+    switch ((enum engine_state)atomic_load(&e->state)) {
+    case ENGINE_READY:
+        return STATUS_OK;
+    case ENGINE_LOADING:
+        return error_set(err, STATUS_BUSY, "the model is still loading (%u %%); try again shortly",
+                         atomic_load(&e->load_percent));
+    case ENGINE_FAILED:
+        break;
+    }
+    return error_set(err, STATUS_INTERNAL, "the model could not be loaded: %.400s",
+                     e->error.message);
+}
+
+/* ---- Starting a turn ---- */
+
+static enum status make_prompt(struct engine_local *e, const struct message_request *req,
+                               struct arena *arena, struct canon *canon, struct rendered *out,
+                               struct error *err)
+{
+    enum status st = check_ready(e, err);
+    if (st == STATUS_OK)
+        st = canon_make(req, render_caps(e->render), arena, canon, err);
+    if (st == STATUS_OK)
+        st = render_prompt(e->render, canon, out, err);
+    return st;
+}
+
+/* What the request leaves open comes from the model's recommendation.  With tools the repetition
+ * penalty is off: calls must repeat names, paths and file text to the letter. */
+static struct sampler_params choose_sampling(const struct engine_local *e,
+                                             const struct message_request *req)
+{
+    struct sampler_params p = e->options.sampling;
+    if (req->sampling.temperature >= 0)
+        p.temperature = req->sampling.temperature;
+    if (req->sampling.top_p > 0)
+        p.top_p = req->sampling.top_p;
+    if (req->sampling.top_k >= 0)
+        p.top_k = req->sampling.top_k;
+    if (req->n_tools > 0)
+        p.repeat_penalty = 1;
+    random_bytes(&p.seed, sizeof p.seed);
+    return p;
+}
+
+static enum status collect_stops(struct local_turn *t, const struct message_request *req)
+{
+    const struct chat_prompt *chat = &t->prompt.chat;
+    t->n_template_stops = chat->n_stops;
+    t->stops = arena_array(&t->arena, chat->n_stops + req->n_stop_sequences, sizeof *t->stops);
+    if (t->stops == NULL)
+        return STATUS_TOO_LARGE;
+    for (size_t i = 0; i < chat->n_stops; i++)
+        t->stops[i] = str_from(chat->stops[i]);
+    for (size_t i = 0; i < req->n_stop_sequences; i++)
+        t->stops[chat->n_stops + i] = req->stop_sequences[i];
+    return STATUS_OK;
+}
+
+/* Marks of tool calls and of thinking are control tokens in some models: then their text must come
+ * with the reply. */
+static bool needs_control_pieces(const struct local_turn *t, bool has_tools)
+{
+    return has_tools || t->prompt.chat.thinking_end[0] != '\0';
+}
+
+static enum status submit(struct local_turn *t, const struct message_request *req,
+                          const struct engine_caller *caller, bool has_tools, struct error *err)
+{
+    struct engine_local *e = t->engine;
+    size_t n_prompt = t->prompt.n_tokens;
+    if (n_prompt + 1 >= e->options.n_window)
+        return error_set(err, STATUS_TOO_LONG, "prompt is too long: %zu tokens > %u maximum",
+                         n_prompt, e->options.n_window - 2);
+    uint32_t room = e->options.n_window - (uint32_t)n_prompt;
+    t->was_clamped = req->max_tokens > room;
+    struct job_params params = {
+        .tokens = t->prompt.tokens,
+        .n_tokens = n_prompt,
+        .namespace_key = caller->namespace_key,
+        .max_tokens = t->was_clamped ? room : req->max_tokens,
+        .n_window = e->options.n_window,
+        .sampler = choose_sampling(e, req),
+        .grammar = t->prompt.chat.grammar,
+        .stops = t->stops,
+        .n_stops = t->n_template_stops + req->n_stop_sequences,
+        .keep_control_pieces = needs_control_pieces(t, has_tools),
+    };
+    return sched_submit(e->sched, &params, &t->job, err);
+}
+
+static void local_finish(struct turn *turn)
+{
+    struct local_turn *t = turn_of(turn);
+    job_release(t->job);
+    splitter_free(t->splitter);
+    rendered_free(&t->prompt);
+    strbuf_free(&t->bytes);
+    arena_free(&t->arena);
+    mem_free(t);
+}
+
+static enum status local_start(struct engine *engine, const struct message_request *req,
+                               const struct engine_caller *caller, struct turn **out,
+                               uint32_t *out_prompt_tokens, struct error *err)
+{
+    struct local_turn *t = mem_zalloc(sizeof *t);
+    t->base.engine = engine;
+    t->engine = local_of(engine);
+    arena_init(&t->arena, LIMIT_REQUEST_ARENA_BYTES);
+    strbuf_init(&t->bytes, LIMIT_REPLY_BYTES);
+
+    struct canon canon;
+    enum status st = make_prompt(t->engine, req, &t->arena, &canon, &t->prompt, err);
+    if (st != STATUS_OK)
+        goto fail;
+    st = collect_stops(t, req);
+    if (st != STATUS_OK) {
+        error_set(err, st, "stop_sequences: too large");
+        goto fail;
+    }
+    bool has_tools = canon.n_callable > 0 && canon.tool_choice != CHAT_TOOLS_NONE;
+    struct splitter_options options = {
+        .prompt = &t->prompt.chat,
+        .has_tools = has_tools,
+        .single_call = req->tool_choice.disable_parallel,
+        .keep_thinking = canon.enable_thinking,
+    };
+    t->splitter = splitter_create(&options);
+    st = submit(t, req, caller, has_tools, err);
+    if (st != STATUS_OK)
+        goto fail;
+    *out = &t->base;
+    *out_prompt_tokens = (uint32_t)t->prompt.n_tokens;
+    return STATUS_OK;
+
+fail:
+    local_finish(&t->base);
+    return st;
+}
+
+static enum status local_count(struct engine *engine, const struct message_request *req,
+                               uint32_t *out_tokens, struct error *err)
+{
+    struct arena arena;
+    arena_init(&arena, LIMIT_REQUEST_ARENA_BYTES);
+    struct canon canon;
+    struct rendered prompt;
+    enum status st = make_prompt(local_of(engine), req, &arena, &canon, &prompt, err);
+    if (st == STATUS_OK) {
+        *out_tokens = (uint32_t)prompt.n_tokens;
+        rendered_free(&prompt);
+    }
+    arena_free(&arena);
+    return st;
+}
+
+/* ---- The running turn ---- */
+
+/* The prompt in three parts: what was found in the pool, what was computed and stays there for the
+ * next request, and the last token, which is always computed for its logits. */
+static struct usage usage_of(const struct local_turn *t)
+{
+    uint32_t n_prompt = (uint32_t)t->prompt.n_tokens;
+    uint32_t n_reused = t->last.n_reused < n_prompt ? t->last.n_reused : n_prompt;
+    uint32_t n_fresh = n_prompt - n_reused;
+    return (struct usage){
+        .cache_read_tokens = n_reused,
+        .cache_creation_tokens = n_fresh > 0 ? n_fresh - 1 : 0,
+        .input_tokens = n_fresh > 0 ? 1 : 0,
+        .output_tokens = t->last.n_sampled,
+    };
+}
+
+static enum stop_reason reason_of(const struct local_turn *t)
+{
+    if (splitter_called_tool(t->splitter) && t->last.end != JOB_MAX_TOKENS &&
+        t->last.end != JOB_WINDOW)
+        return STOP_TOOL_USE;
+    switch (t->last.end) {
+    case JOB_STOP_TEXT:
+        return (size_t)t->last.stop_index < t->n_template_stops ? STOP_END_TURN : STOP_SEQUENCE;
+    case JOB_MAX_TOKENS:
+        return t->was_clamped ? STOP_CONTEXT_WINDOW : STOP_MAX_TOKENS;
+    case JOB_WINDOW:
+        return STOP_CONTEXT_WINDOW;
+    default:
+        return STOP_END_TURN;
+    }
+}
+
+static void say_end(struct local_turn *t, struct event *out)
+{
+    t->has_said_end = true;
+    *out = (struct event){.usage = usage_of(t)};
+    if (t->last.end == JOB_FAILED || t->last.end == JOB_CANCELLED) {
+        out->type = EVENT_FAILED;
+        out->error = t->last.error;
+        if (t->last.end == JOB_CANCELLED)
+            error_set(&out->error, STATUS_CANCELLED, "the turn was cancelled");
+        return;
+    }
+    out->type = EVENT_DONE;
+    out->reason = reason_of(t);
+    if (out->reason == STOP_SEQUENCE)
+        out->stop_sequence = t->stops[t->last.stop_index];
+}
+
+static enum status local_next(struct turn *turn, unsigned timeout_ms, struct event *out)
+{
+    struct local_turn *t = turn_of(turn);
+    if (splitter_next(t->splitter, out))
+        return STATUS_OK;
+    if (t->has_ended) {
+        INVARIANT(!t->has_said_end);
+        say_end(t, out);
+        return STATUS_OK;
+    }
+    strbuf_clear(&t->bytes);
+    t->last.bytes = &t->bytes;
+    if (job_next(t->job, timeout_ms, &t->last) != STATUS_OK)
+        return STATUS_AGAIN;
+    splitter_feed(t->splitter, strbuf_str(&t->bytes));
+    if (t->last.end != JOB_RUNNING) {
+        bool was_cut = t->last.end != JOB_END_OF_TURN && t->last.end != JOB_STOP_TEXT;
+        splitter_finish(t->splitter, was_cut);
+        t->has_ended = true;
+    }
+    if (splitter_next(t->splitter, out))
+        return STATUS_OK;
+    if (!t->has_ended)
+        return STATUS_AGAIN; /* progress of the prefill, or text that is held back */
+    say_end(t, out);
+    return STATUS_OK;
+}
+
+static void local_cancel(struct turn *turn)
+{
+    job_cancel(turn_of(turn)->job);
+}
+
+/* ---- The engine ---- */
+
+static void local_get_status(struct engine *engine, struct engine_status *out)
+{
+    struct engine_local *e = local_of(engine);
+    *out = (struct engine_status){
+        .state = (enum engine_state)atomic_load(&e->state),
+        .load_percent = atomic_load(&e->load_percent),
+        .n_window = e->options.n_window,
+    };
+    snprintf(out->model, sizeof out->model, "%s", e->model_name);
+    if (out->state == ENGINE_FAILED)
+        out->error = e->error;
+    if (out->state != ENGINE_READY)
+        return;
+    struct sched_stats stats;
+    sched_get_stats(e->sched, &stats);
+    out->load_ms = e->load_ms;
+    out->load_percent = 100;
+    out->n_running = stats.n_running;
+    out->n_waiting = stats.n_waiting;
+    out->cells_used = stats.cells_used;
+    out->cells_total = stats.cells_total;
+    out->prefill_done = stats.prefill_done;
+    out->prefill_total = stats.prefill_total;
+    out->prefill_tokens_per_s = stats.prefill_tokens_per_s;
+    out->decode_tokens_per_s = stats.decode_tokens_per_s;
+    out->weights_bytes = e->model->info.weights_bytes;
+    out->kv_bytes = e->model->info.kv_bytes_per_cell * e->model->info.n_cells;
+}
+
+static void local_destroy(struct engine *engine)
+{
+    struct engine_local *e = local_of(engine);
+    pthread_join(e->loader, NULL);
+    render_destroy(e->render);
+    sched_destroy(e->sched);
+    mem_free(e);
+}
+
+static const struct engine_ops ops = {
+    .start = local_start,
+    .next = local_next,
+    .cancel = local_cancel,
+    .finish = local_finish,
+    .count_tokens = local_count,
+    .get_status = local_get_status,
+    .destroy = local_destroy,
+};
+
+struct engine *engine_local_create(const struct engine_local_options *options)
+{
+    struct engine_local *e = mem_zalloc(sizeof *e);
+    e->base.ops = &ops;
+    e->options = *options;
+    snprintf(e->model_name, sizeof e->model_name, "%s", options->model_name);
+    atomic_init(&e->state, ENGINE_LOADING);
+    if (thread_start(&e->loader, "loader", loader_main, e) != STATUS_OK) {
+        mem_free(e);
+        return NULL;
+    }
+    return &e->base;
+}
