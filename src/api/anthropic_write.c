@@ -1,0 +1,191 @@
+#include "api/anthropic_write.h"
+
+#include "base/limits.h"
+#include "wire/json_in.h"
+#include "wire/json_out.h"
+
+const char *anthropic_stop_reason(enum stop_reason reason)
+{
+    switch (reason) {
+    case STOP_END_TURN:
+        return "end_turn";
+    case STOP_MAX_TOKENS:
+        return "max_tokens";
+    case STOP_SEQUENCE:
+        return "stop_sequence";
+    case STOP_TOOL_USE:
+        return "tool_use";
+    case STOP_CONTEXT_WINDOW:
+        return "model_context_window_exceeded";
+    }
+    return "end_turn";
+}
+
+void anthropic_usage_print(const struct usage *u, struct strbuf *out)
+{
+    struct json_out w;
+    json_out_begin(&w, out);
+    json_object_begin(&w);
+    json_field_int(&w, "input_tokens", u->input_tokens);
+    json_field_int(&w, "cache_creation_input_tokens", u->cache_creation_tokens);
+    json_field_int(&w, "cache_read_input_tokens", u->cache_read_tokens);
+    json_key(&w, "cache_creation");
+    json_object_begin(&w);
+    json_field_int(&w, "ephemeral_5m_input_tokens", u->cache_creation_tokens);
+    json_field_int(&w, "ephemeral_1h_input_tokens", 0);
+    json_object_end(&w);
+    json_field_int(&w, "output_tokens", u->output_tokens);
+    json_field_cstr(&w, "service_tier", "standard");
+    json_object_end(&w);
+    json_out_end(&w);
+}
+
+void anthropic_message_init(struct anthropic_message *m)
+{
+    *m = (struct anthropic_message){.first = true};
+    strbuf_init(&m->content, 8u * LIMIT_REPLY_BYTES); /* escapes make text up to six times longer */
+    strbuf_init(&m->text, LIMIT_REPLY_BYTES);
+    strbuf_init(&m->stop_sequence, LIMIT_STOP_SEQUENCE_BYTES);
+}
+
+void anthropic_message_free(struct anthropic_message *m)
+{
+    strbuf_free(&m->content);
+    strbuf_free(&m->text);
+    strbuf_free(&m->stop_sequence);
+}
+
+/* The beginning of a block's object, up to the member that the deltas fill. */
+static void begin_block(struct anthropic_message *m, const struct event *ev)
+{
+    if (!m->first)
+        strbuf_append_char(&m->content, ',');
+    m->first = false;
+    m->kind = ev->block;
+    strbuf_clear(&m->text);
+    if (ev->block != EVENT_BLOCK_TOOL_USE)
+        return;
+    strbuf_append_cstr(&m->content, "{\"type\":\"tool_use\",\"id\":\"");
+    json_escape(&m->content, ev->id);
+    strbuf_append_cstr(&m->content, "\",\"name\":\"");
+    json_escape(&m->content, ev->name);
+    strbuf_append_cstr(&m->content, "\",\"input\":");
+}
+
+/* A tool's input as it was written where that is JSON.  One that was cut is no object that a client
+ * may run: it stands as a string member under a name that no schema has, as Claude Code itself
+ * names what it could not parse. */
+static void print_input(struct strbuf *out, struct str text)
+{
+    struct json_doc *doc;
+    if (text.len == 0) {
+        strbuf_append_cstr(out, "{}");
+    } else if (json_parse_copy(text, JSON_STRICT, &doc, NULL) == STATUS_OK) {
+        json_print(out, json_root(doc));
+        json_doc_free(doc);
+    } else {
+        strbuf_append_cstr(out, "{\"__unparsedToolInput\":{\"raw\":\"");
+        json_escape(out, text);
+        strbuf_append_cstr(out, "\"}}");
+    }
+}
+
+static void end_block(struct anthropic_message *m, const struct event *ev)
+{
+    struct strbuf *out = &m->content;
+    struct str text = strbuf_str(&m->text);
+    switch (m->kind) {
+    case EVENT_BLOCK_TEXT:
+        strbuf_append_cstr(out, "{\"type\":\"text\",\"text\":\"");
+        json_escape(out, text);
+        strbuf_append_cstr(out, "\"}");
+        break;
+    case EVENT_BLOCK_THINKING:
+        strbuf_append_cstr(out, "{\"type\":\"thinking\",\"thinking\":\"");
+        json_escape(out, text);
+        strbuf_append_cstr(out, "\",\"signature\":\"");
+        json_escape(out, ev->signature);
+        strbuf_append_cstr(out, "\"}");
+        break;
+    case EVENT_BLOCK_TOOL_USE:
+        print_input(out, text);
+        strbuf_append_char(out, '}');
+        break;
+    }
+}
+
+void anthropic_message_feed(struct anthropic_message *m, const struct event *ev)
+{
+    switch (ev->type) {
+    case EVENT_BLOCK_START:
+        begin_block(m, ev);
+        break;
+    case EVENT_TEXT:
+    case EVENT_THINKING:
+    case EVENT_TOOL_INPUT:
+        strbuf_append_str(&m->text, ev->text);
+        break;
+    case EVENT_BLOCK_STOP:
+        end_block(m, ev);
+        break;
+    case EVENT_DONE:
+        m->reason = ev->reason;
+        m->usage = ev->usage;
+        strbuf_append_str(&m->stop_sequence, ev->stop_sequence);
+        break;
+    case EVENT_FAILED:
+        break;
+    }
+}
+
+void anthropic_message_print(const struct anthropic_message *m, const char *id, struct str model,
+                             struct strbuf *out)
+{
+    struct strbuf usage;
+    strbuf_init(&usage, 1024);
+    anthropic_usage_print(&m->usage, &usage);
+
+    struct json_out w;
+    json_out_begin(&w, out);
+    json_object_begin(&w);
+    json_field_cstr(&w, "id", id);
+    json_field_cstr(&w, "type", "message");
+    json_field_cstr(&w, "role", "assistant");
+    json_field_str(&w, "model", model);
+    json_key(&w, "content");
+    strbuf_append_char(out, '[');
+    json_raw(&w, strbuf_str(&m->content));
+    strbuf_append_char(out, ']');
+    json_field_cstr(&w, "stop_reason", anthropic_stop_reason(m->reason));
+    json_key(&w, "stop_sequence");
+    if (m->reason == STOP_SEQUENCE)
+        json_str(&w, strbuf_str(&m->stop_sequence));
+    else
+        json_null(&w);
+    json_key(&w, "usage");
+    json_raw(&w, strbuf_str(&usage));
+    json_object_end(&w);
+    json_out_end(&w);
+    strbuf_free(&usage);
+}
+
+void anthropic_error_print(const char *type, const char *message, struct str details_json,
+                           const char *request_id, struct strbuf *out)
+{
+    struct json_out w;
+    json_out_begin(&w, out);
+    json_object_begin(&w);
+    json_field_cstr(&w, "type", "error");
+    json_key(&w, "error");
+    json_object_begin(&w);
+    json_field_cstr(&w, "type", type);
+    json_field_cstr(&w, "message", message);
+    if (details_json.len > 0) {
+        json_key(&w, "details");
+        json_raw(&w, details_json);
+    }
+    json_object_end(&w);
+    json_field_cstr(&w, "request_id", request_id);
+    json_object_end(&w);
+    json_out_end(&w);
+}
