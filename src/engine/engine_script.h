@@ -12,9 +12,14 @@
  *   done REASON           ends (end_turn, max_tokens, tool_use, stop_sequence "...") */
 #pragma once
 
+#include "base/strbuf.h"
 #include "engine/engine.h"
 
 struct engine *engine_script_create(const char *script_dir);
+
+/* {"started":n,"finished":n,"cancelled":n,"waiting":n}: turns since the start, and those that stand at
+ * a `wait` now. */
+void engine_script_print_stats(struct engine *e, struct strbuf *out);
 
 /* Lets every turn that waits, or will wait, for `name` go on. */
 void engine_script_release(struct engine *e, const char *name);

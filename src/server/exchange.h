@@ -24,6 +24,7 @@
 #include "server/framing.h"
 #include "wire/json_in.h"
 
+struct conn;
 struct server;
 struct route;
 
@@ -46,6 +47,8 @@ struct exchange {
     size_t body_len, body_capacity;
     size_t body_charge; /* of the server's budget for bodies */
     bool holds_turn;    /* of the server's places for turns */
+
+    struct conn *conn; /* the I/O thread's: who sends the answer; NULL once that one is closed */
 
     /* The work of a worker; nobody else looks. */
     struct json_doc *doc;

@@ -18,6 +18,4 @@ void handle_model(struct exchange *x);
 /* handler_admin.c */
 void handle_stop(struct exchange *x);
 void handle_test_stats(struct exchange *x);
-void handle_test_wait(struct exchange *x);
 void handle_test_release(struct exchange *x);
-void handle_test_engine(struct exchange *x);

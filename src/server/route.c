@@ -14,9 +14,7 @@ static const struct route routes[] = {
      handle_count_tokens},
     {HTTP_METHOD_POST, "/admin/stop", 0, handle_stop},
     {HTTP_METHOD_GET, "/test/stats", ROUTE_TEST, handle_test_stats},
-    {HTTP_METHOD_GET, "/test/wait", ROUTE_TEST | ROUTE_WORKER, handle_test_wait},
     {HTTP_METHOD_POST, "/test/release", ROUTE_TEST, handle_test_release},
-    {HTTP_METHOD_POST, "/test/engine", ROUTE_TEST, handle_test_engine},
 };
 
 static bool path_matches(const struct route *route, struct str path)

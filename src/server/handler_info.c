@@ -1,0 +1,220 @@
+/* handler_info -- what can be asked about the server: health, metrics, models.  All of it is answered
+ * on the I/O thread from atomics and short locks, whatever the engine is doing. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "server/handlers.h"
+#include "server/reply.h"
+#include "server/route.h"
+#include "server/server_private.h"
+#include "wire/json_out.h"
+
+enum { INFO_BYTES = 32 * 1024 };
+
+void handle_root(struct exchange *x)
+{
+    reply_whole(x, 200, REPLY_TEXT,
+                STR("Pensieve: the Anthropic Messages API, answered on this machine.\n"
+                    "Point a client at this address (ANTHROPIC_BASE_URL), or see /health.\n"));
+}
+
+/* ---- Health ---- */
+
+static const char *state_name(enum engine_state state)
+{
+    switch (state) {
+    case ENGINE_LOADING:
+        return "loading";
+    case ENGINE_READY:
+        return "ready";
+    case ENGINE_FAILED:
+        return "failed";
+    }
+    return "failed";
+}
+
+static void print_memory(const struct server *s, struct json_out *w)
+{
+    const struct governor *g = s->options.governor;
+    enum governor_state state = g != NULL ? governor_state(g) : GOVERNOR_SAFE;
+    char available[32] = "0.00";
+    if (g != NULL)
+        snprintf(available, sizeof available, "%.2f",
+                 (double)governor_available_bytes(g) / (1u << 30));
+    json_key(w, "memory");
+    json_object_begin(w);
+    json_field_cstr(w, "status", governor_state_name(state));
+    json_field_cstr(w, "available_gb", available);
+    json_field_bool(w, "accepting_requests", state < GOVERNOR_CRITICAL);
+    json_field_int(w, "reading_us", g != NULL ? (int64_t)governor_reading_us(g) : 0);
+    json_object_end(w);
+}
+
+static void print_engine(const struct engine_status *e, struct json_out *w)
+{
+    json_key(w, "requests");
+    json_object_begin(w);
+    json_field_int(w, "running", e->n_running);
+    json_field_int(w, "waiting", e->n_waiting);
+    json_object_end(w);
+    json_key(w, "kv");
+    json_object_begin(w);
+    json_field_int(w, "cells_used", e->cells_used);
+    json_field_int(w, "cells_total", e->cells_total);
+    json_field_int(w, "bytes", (int64_t)e->kv_bytes);
+    json_object_end(w);
+    json_key(w, "prefill");
+    json_object_begin(w);
+    json_field_int(w, "done", e->prefill_done);
+    json_field_int(w, "total", e->prefill_total);
+    json_object_end(w);
+    json_key(w, "speed");
+    json_object_begin(w);
+    json_key(w, "prefill_tokens_per_s");
+    json_double(w, e->prefill_tokens_per_s);
+    json_key(w, "decode_tokens_per_s");
+    json_double(w, e->decode_tokens_per_s);
+    json_object_end(w);
+}
+
+void handle_health(struct exchange *x)
+{
+    const struct server *s = x->server;
+    struct engine_status e;
+    engine_get_status(s->options.engine, &e);
+    struct strbuf body;
+    strbuf_init(&body, INFO_BYTES);
+    struct json_out w;
+    json_out_begin(&w, &body);
+    json_object_begin(&w);
+    json_field_cstr(&w, "status", "ok");
+    json_field_cstr(&w, "state", state_name(e.state));
+    json_field_cstr(&w, "model", e.model);
+    json_field_cstr(&w, "model_id", s->options.model_id);
+    json_field_int(&w, "context_window", e.n_window);
+    print_memory(s, &w);
+    json_field_cstr(&w, "version", s->options.version);
+    json_field_int(&w, "pid", getpid());
+    json_field_int(&w, "uptime_s", (int64_t)((clock_now_ms() - s->started_ms) / 1000));
+    json_field_int(&w, "load_ms", e.load_ms);
+    json_field_int(&w, "load_percent", e.load_percent);
+    if (e.state == ENGINE_FAILED)
+        json_field_cstr(&w, "error", e.error.message);
+    print_engine(&e, &w);
+    json_object_end(&w);
+    json_out_end(&w);
+    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
+    strbuf_free(&body);
+}
+
+void handle_metrics(struct exchange *x)
+{
+    struct strbuf body;
+    strbuf_init(&body, INFO_BYTES);
+    metrics_print(&body);
+    reply_whole(x, 200, "text/plain; version=0.0.4; charset=utf-8", strbuf_str(&body));
+    strbuf_free(&body);
+}
+
+/* ---- Models ---- */
+
+static void print_model(const struct server *s, struct str id, struct json_out *w)
+{
+    char created[32];
+    time_t at = (time_t)s->started_wall_s;
+    struct tm tm;
+    gmtime_r(&at, &tm);
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    struct engine_status e;
+    engine_get_status(s->options.engine, &e);
+    json_object_begin(w);
+    json_field_cstr(w, "type", "model");
+    json_field_str(w, "id", id);
+    json_field_cstr(w, "display_name", s->options.model_display_name);
+    json_field_cstr(w, "created_at", created);
+    json_field_int(w, "max_input_tokens", e.n_window);
+    json_object_end(w);
+}
+
+/* One model is served, so a page holds it or nothing: before_id or after_id of it is behind it. */
+static bool page_is_empty(const struct exchange *x)
+{
+    struct str value;
+    return route_query(x->head.query, "after_id", &value) ||
+           route_query(x->head.query, "before_id", &value);
+}
+
+static bool is_limit(struct str value)
+{
+    if (value.len == 0 || value.len > 4)
+        return false;
+    unsigned n = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] < '0' || value.ptr[i] > '9')
+            return false;
+        n = n * 10 + (unsigned)(value.ptr[i] - '0');
+    }
+    return n >= 1 && n <= 1000;
+}
+
+void handle_models(struct exchange *x)
+{
+    const struct server *s = x->server;
+    struct str limit;
+    if (route_query(x->head.query, "limit", &limit) && !is_limit(limit)) {
+        struct error err;
+        error_set(&err, STATUS_INVALID, "limit: Input should be between 1 and 1000");
+        reply_error(x, &err);
+        return;
+    }
+    bool is_empty = page_is_empty(x);
+    struct strbuf body;
+    strbuf_init(&body, INFO_BYTES);
+    struct json_out w;
+    json_out_begin(&w, &body);
+    json_object_begin(&w);
+    json_key(&w, "data");
+    json_array_begin(&w);
+    if (!is_empty)
+        print_model(s, str_from(s->options.model_id), &w);
+    json_array_end(&w);
+    json_field_bool(&w, "has_more", false);
+    const char *const ends[] = {"first_id", "last_id"};
+    for (size_t i = 0; i < 2; i++) {
+        json_key(&w, ends[i]);
+        if (is_empty)
+            json_null(&w);
+        else
+            json_cstr(&w, s->options.model_id);
+    }
+    json_object_end(&w);
+    json_out_end(&w);
+    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
+    strbuf_free(&body);
+}
+
+/* Any claude-* name is answered by the loaded model, so each of them is a model here. */
+void handle_model(struct exchange *x)
+{
+    const struct server *s = x->server;
+    struct str id = route_rest(x->route, x->head.path);
+    if (!str_starts_with(id, STR("claude-")) && !str_is(id, s->options.model_id)) {
+        struct error err;
+        error_set(&err, STATUS_NOT_FOUND, "no such model; this server has %s",
+                  s->options.model_id);
+        reply_error(x, &err);
+        return;
+    }
+    struct strbuf body;
+    strbuf_init(&body, INFO_BYTES);
+    struct json_out w;
+    json_out_begin(&w, &body);
+    print_model(s, id, &w);
+    json_out_end(&w);
+    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
+    strbuf_free(&body);
+}

@@ -1,0 +1,188 @@
+/* handler_messages -- POST /v1/messages and /v1/messages/count_tokens.
+ *
+ * A short worker reads the body and starts the turn; everything that can be refused is refused
+ * there, before a header is sent.  The turn's own worker then makes bytes of its events, top to
+ * bottom. */
+#include "api/anthropic_read.h"
+#include "api/anthropic_stream.h"
+#include "api/anthropic_write.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "server/handlers.h"
+#include "server/reply.h"
+#include "server/server_private.h"
+
+enum {
+    MESSAGE_ID_BYTES = 32,
+    FLUSH_BYTES = 16 * 1024, /* events at hand are sent together up to this */
+};
+
+/* The TypeScript SDK sends threads at first and goes on without them where it reads this. */
+static const char thread_details[] =
+    "{\"error_code\":\"thread_unsupported_request\",\"unsupported\":[\"thread\"]}";
+
+/* ---- Reading ---- */
+
+static enum status read_request(struct exchange *x, enum anthropic_endpoint endpoint,
+                                struct error *err)
+{
+    if (x->body_len == 0)
+        return error_set(err, STATUS_INVALID, "the body should be a JSON object, not empty");
+    enum status st = json_parse(x->body, x->body_len, JSON_STRICT, &x->doc, err);
+    if (st == STATUS_OK)
+        st = anthropic_read(json_root(x->doc), endpoint, &x->arena, &x->request, err);
+    return st;
+}
+
+static void refuse_request(struct exchange *x, const struct error *err)
+{
+    if (err->status == STATUS_UNSUPPORTED)
+        reply_error_details(x, err, str_from(thread_details));
+    else
+        reply_error(x, err);
+}
+
+void handle_count_tokens(struct exchange *x)
+{
+    struct error err;
+    uint32_t n_tokens = 0;
+    if (read_request(x, ANTHROPIC_COUNT_TOKENS, &err) != STATUS_OK) {
+        refuse_request(x, &err);
+        return;
+    }
+    if (engine_count_tokens(x->server->options.engine, &x->request, &n_tokens, &err) != STATUS_OK) {
+        reply_error(x, &err);
+        return;
+    }
+    struct strbuf body;
+    strbuf_init(&body, 64);
+    strbuf_printf(&body, "{\"input_tokens\":%u}", n_tokens);
+    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
+    strbuf_free(&body);
+}
+
+/* ---- Streaming ---- */
+
+struct stream {
+    struct exchange *x;
+    struct anthropic_stream wire;
+    struct strbuf out;
+    uint64_t sent_ms; /* when something was last sent */
+};
+
+static enum status send_out(struct stream *s)
+{
+    enum status st = strbuf_status(&s->out);
+    if (st == STATUS_OK)
+        st = exchange_write_chunk(s->x, strbuf_str(&s->out));
+    strbuf_clear(&s->out);
+    s->sent_ms = clock_now_ms();
+    return st;
+}
+
+static void feed(struct stream *s, const struct event *ev)
+{
+    if (ev->type == EVENT_DONE || ev->type == EVENT_FAILED)
+        s->x->usage = ev->usage;
+    anthropic_stream_feed(&s->wire, ev, reply_rule_for(ev->error.status)->type, s->x->request_id,
+                          &s->out);
+}
+
+/* Takes what the turn has to say, waiting for the first of it until a ping is due. */
+static enum status pump(struct stream *s)
+{
+    unsigned ping_ms = s->x->server->tuning.ping_ms;
+    uint64_t idle_ms = clock_now_ms() - s->sent_ms;
+    unsigned wait_ms = idle_ms < ping_ms ? (unsigned)(ping_ms - idle_ms) : 0;
+    struct event ev;
+    enum status st = turn_next(s->x->turn, wait_ms, &ev);
+    while (st == STATUS_OK) {
+        feed(s, &ev);
+        if (s->wire.state == ANTHROPIC_STREAM_ENDED || s->out.len > FLUSH_BYTES)
+            break;
+        st = turn_next(s->x->turn, 0, &ev);
+    }
+    if (s->out.len == 0 && clock_now_ms() - s->sent_ms >= ping_ms)
+        anthropic_stream_ping(&s->wire, &s->out);
+    return s->out.len > 0 ? send_out(s) : STATUS_OK;
+}
+
+static void stream_turn(struct exchange *x, const char *message_id)
+{
+    struct stream s = {.x = x, .sent_ms = clock_now_ms()};
+    strbuf_init(&s.out, 16u * LIMIT_REPLY_BYTES);
+    anthropic_stream_init(&s.wire);
+    enum status st = reply_begin_events(x);
+    if (st == STATUS_OK) {
+        anthropic_stream_begin(&s.wire, message_id, x->request.model, x->prompt_tokens, &s.out);
+        anthropic_stream_ping(&s.wire, &s.out);
+        st = send_out(&s);
+    }
+    while (st == STATUS_OK && s.wire.state != ANTHROPIC_STREAM_ENDED && !exchange_is_gone(x))
+        st = pump(&s);
+    exchange_end(x);
+    strbuf_free(&s.out);
+}
+
+/* ---- Whole answers ---- */
+
+static void whole_turn(struct exchange *x, const char *message_id)
+{
+    struct anthropic_message message;
+    anthropic_message_init(&message);
+    struct event ev = {.type = EVENT_TEXT};
+    while (ev.type != EVENT_DONE && ev.type != EVENT_FAILED)
+        if (turn_next(x->turn, LIMIT_PING_MS, &ev) == STATUS_OK)
+            anthropic_message_feed(&message, &ev);
+        else
+            ev.type = EVENT_TEXT;
+
+    x->usage = ev.usage;
+    if (ev.type == EVENT_FAILED) {
+        reply_error(x, &ev.error);
+    } else {
+        struct strbuf body;
+        strbuf_init(&body, 8u * LIMIT_REPLY_BYTES + 4096);
+        anthropic_message_print(&message, message_id, x->request.model, &body);
+        reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
+        strbuf_free(&body);
+    }
+    anthropic_message_free(&message);
+}
+
+static void run_turn(struct exchange *x)
+{
+    char message_id[MESSAGE_ID_BYTES];
+    random_id(message_id, sizeof message_id, "msg_");
+    if (x->request.stream)
+        stream_turn(x, message_id);
+    else
+        whole_turn(x, message_id);
+    exchange_end_turn(x);
+}
+
+void handle_messages(struct exchange *x)
+{
+    struct error err;
+    if (read_request(x, ANTHROPIC_MESSAGES, &err) != STATUS_OK) {
+        refuse_request(x, &err);
+        return;
+    }
+    struct engine_caller caller = {
+        .namespace_key = x->namespace_key,
+        .is_subagent = x->head.has_field[HTTP_FIELD_AGENT_ID],
+    };
+    struct turn *turn;
+    if (engine_start(x->server->options.engine, &x->request, &caller, &turn, &x->prompt_tokens,
+                     &err) != STATUS_OK) {
+        reply_error(x, &err);
+        return;
+    }
+    exchange_set_turn(x, turn);
+    if (workers_start_turn(x->server->workers, x, run_turn) != STATUS_OK) {
+        exchange_end_turn(x);
+        error_set(&err, STATUS_BUSY, "too many turns run already; try again shortly");
+        reply_error(x, &err);
+    }
+}
