@@ -38,10 +38,10 @@ enum option_type {
     X(MEMORY_REJECT, "memory-reject", GB, "1", 0, 0, "GB",                                         \
       "free memory below which new requests are refused")                                          \
     X(MEMORY_STOP, "memory-stop", GB, "0.5", 0, 0, "GB", "free memory below which to stop")        \
-    X(MODELS_DIR, "models-dir", TEXT, "", 0, 0, "DIR",                                             \
+    X(MODELS, "models", TEXT, "", 0, 0, "DIR",                                             \
       "where models lie (default: ~/.local/share/pensieve/models)")                                \
     X(CACHE_DIR, "cache-dir", TEXT, "", 0, 0, "DIR",                                               \
-      "where caches lie (default: ~/.cache/pensieve)")                                             \
+      "where measurements of this machine are kept (default: ~/.cache/pensieve)")                                             \
     X(LOG_LEVEL, "log-level", TEXT, "info", 0, 0, "error|warn|info|debug", "what is logged")       \
     X(CONFIG, "config", TEXT, "", 0, 0, "FILE",                                                    \
       "settings file (default: ~/.config/pensieve/config.json)")                                   \

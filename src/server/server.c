@@ -272,6 +272,11 @@ uint16_t server_port(const struct server *s)
     return s->port;
 }
 
+void server_set_governor(struct server *s, struct governor *g)
+{
+    s->options.governor = g;
+}
+
 int server_run(struct server *s)
 {
     uv_run(&s->loop, UV_RUN_DEFAULT);

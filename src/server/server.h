@@ -32,7 +32,7 @@ struct server_options {
     const char *const *allowed_hosts; /* Host names besides the loopback ones */
     size_t n_allowed_hosts;
     struct engine *engine;       /* borrowed */
-    struct governor *governor;   /* borrowed; NULL in tests without one */
+    struct governor *governor;   /* borrowed; NULL where there is none (yet) */
     const char *version;
     const char *model_id;        /* id shown by /v1/models; contains "claude" */
     const char *model_display_name;
@@ -47,6 +47,9 @@ struct server_options {
 MUST_USE enum status server_create(const struct server_options *options, struct server **out,
                                    struct error *err);
 uint16_t server_port(const struct server *s);
+
+/* Before server_run: the governor, which needs the server to stop it.  Borrowed. */
+void server_set_governor(struct server *s, struct governor *g);
 
 /* Serves until stopped, by server_stop or by SIGTERM or SIGINT (which are a server_stop with
  * reason 0).  Returns the reason that the first server_stop was given. */

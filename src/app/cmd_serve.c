@@ -1,0 +1,362 @@
+/* cmd_serve -- puts the server together: settings, model, memory, engine, sockets; and takes it apart
+ * in the reverse order. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+#include "app/commands.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "engine/engine_local.h"
+#include "engine/engine_script.h"
+#include "memory/governor.h"
+#include "model/model_llama.h"
+#include "server/server.h"
+#include "version.h"
+
+enum {
+    LARGEST_DEFAULT_CTX = 32768,
+    SMALLEST_CTX = 4096,
+    CTX_STEP = 256,
+    KEY_BYTES = 4096,
+    LEAST_KEY_BYTES = 8,
+    AMPLE = 4, /* memory for so many times the needs makes the pool larger */
+    MOST_HOSTS = 64,
+    DEFAULT_REPEAT_LAST_N = 64,
+    DEFAULT_PORT = 7777, /* what scripts/claude-local takes by itself */
+};
+
+struct plan {
+    const struct options *options;
+    char *path;                        /* of the model file */
+    const struct catalog_model *model; /* NULL for a file of the user's */
+    uint32_t n_window, n_cells, n_threads, n_sequences;
+    struct model_llama_needs needs;
+    char name[128];
+    char model_id[160];
+    struct governor_rules rules;
+};
+
+/* ---- Choosing ---- */
+
+static enum status choose_model(struct plan *p, struct error *err)
+{
+    const struct options *o = p->options;
+    const char *spec = option_text(o, OPTION_MODEL);
+    if (spec[0] != '\0')
+        return catalog_resolve(spec, &p->path, &p->model, err);
+
+    char why[256];
+    const struct catalog_model *m = default_model(o, why, sizeof why);
+    fprintf(stderr, "%s\n", why);
+    for (size_t i = 0; !catalog_is_here(m) && i < catalog_count(); i++) {
+        const struct catalog_model *other = catalog_at(i);
+        if (!other->is_chat || !catalog_is_here(other))
+            continue;
+        fprintf(stderr, "%s is not here; using %s (`pensieve pull` fetches the other)\n", m->name,
+                other->name);
+        m = other;
+    }
+    return catalog_resolve(m->name, &p->path, &p->model, err);
+}
+
+static void name_model(struct plan *p)
+{
+    const char *slash = strrchr(p->path, '/');
+    snprintf(p->name, sizeof p->name, "%s",
+             p->model != NULL ? p->model->name : slash != NULL ? slash + 1 : p->path);
+    /* Claude Code lists only models whose id contains "claude". */
+    snprintf(p->model_id, sizeof p->model_id, "claude-local-%s", p->name);
+    for (char *c = p->model_id; *c != '\0'; c++)
+        if (*c == ':' || *c == ' ')
+            *c = '-';
+}
+
+static uint64_t total_needs(const struct plan *p, uint32_t n_cells)
+{
+    return p->needs.weights_bytes + p->needs.kv_bytes_per_cell * n_cells + p->needs.compute_bytes;
+}
+
+/* The window and the pool that fit: a smaller window first, a refusal with numbers last. */
+static enum status choose_sizes(struct plan *p, struct error *err)
+{
+    const struct options *o = p->options;
+    uint32_t asked = (uint32_t)option_number(o, OPTION_CTX);
+    uint32_t n_window = asked != 0 ? asked : LARGEST_DEFAULT_CTX;
+    enum status st = model_llama_measure(p->path, n_window, &p->needs, err);
+    if (st != STATUS_OK)
+        return st;
+    if (asked == 0 && n_window > p->needs.n_context_trained)
+        n_window = p->needs.n_context_trained;
+    else if (n_window > p->needs.n_context_trained)
+        fprintf(stderr, "--ctx %u is more than the %u tokens the model was trained on\n", n_window,
+                p->needs.n_context_trained);
+
+    struct mem_sample memory;
+    st = meminfo_read(0, &memory, err);
+    if (st != STATUS_OK)
+        return st;
+    uint64_t usable = memory.available_bytes > p->rules.warn_bytes
+                          ? memory.available_bytes - p->rules.warn_bytes
+                          : 0;
+    uint32_t wanted = n_window;
+    while (total_needs(p, n_window) > usable && n_window / 2 >= SMALLEST_CTX)
+        n_window = n_window / 2 / CTX_STEP * CTX_STEP;
+    if (total_needs(p, n_window) > usable)
+        return error_set(err, STATUS_NO_MEMORY,
+                         "%s with a window of %u tokens needs %.1f GB and %.1f GB are free (%.1f GB "
+                         "are kept free); close other programs, or choose a smaller --model or --ctx",
+                         p->name, n_window, (double)total_needs(p, n_window) / (1u << 30),
+                         (double)memory.available_bytes / (1u << 30),
+                         (double)p->rules.warn_bytes / (1u << 30));
+    if (n_window < wanted)
+        fprintf(stderr, "a window of %u tokens would need %.1f GB: using %u tokens, %.1f GB\n",
+                wanted, (double)total_needs(p, wanted) / (1u << 30), n_window,
+                (double)total_needs(p, n_window) / (1u << 30));
+    p->n_window = n_window;
+
+    uint32_t pool = (uint32_t)option_number(o, OPTION_POOL);
+    bool is_ample = usable / AMPLE > total_needs(p, n_window);
+    p->n_cells = pool != 0 ? pool : is_ample ? n_window + n_window / 2 : n_window;
+    if (p->n_cells < n_window)
+        return error_set(err, STATUS_INVALID, "--pool %u is smaller than the window of %u tokens",
+                         p->n_cells, n_window);
+    return STATUS_OK;
+}
+
+static uint32_t choose_threads(const struct options *o)
+{
+    uint32_t asked = (uint32_t)option_number(o, OPTION_THREADS);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return asked != 0 ? asked : cores > 0 ? (uint32_t)cores : 1;
+}
+
+static float or_default(float given, float otherwise)
+{
+    return given >= 0 ? given : otherwise;
+}
+
+static struct sampler_params choose_sampling(const struct catalog_model *m)
+{
+    struct sampler_params p = {.temperature = 0.7f, .top_p = 0.95f, .top_k = 40, .min_p = 0.05f,
+                               .repeat_penalty = 1, .repeat_last_n = DEFAULT_REPEAT_LAST_N};
+    if (m == NULL)
+        return p;
+    p.temperature = or_default(m->temperature, p.temperature);
+    p.top_p = or_default(m->top_p, 1);
+    p.min_p = or_default(m->min_p, 0);
+    p.repeat_penalty = or_default(m->repeat_penalty, 1);
+    p.top_k = m->top_k >= 0 ? m->top_k : 0;
+    return p;
+}
+
+/* ---- Parts ---- */
+
+static enum status load_model(void *arg, void (*on_progress)(float fraction, void *progress_arg),
+                              void *progress_arg, struct model **out, struct error *err)
+{
+    const struct plan *p = arg;
+    const char *flash = option_text(p->options, OPTION_FLASH);
+    struct model_llama_options options = {
+        .path = p->path,
+        .n_cells = p->n_cells,
+        .n_sequences = p->n_sequences,
+        .n_threads = p->n_threads,
+        .flash = strcmp(flash, "on") == 0    ? MODEL_FLASH_ON
+                 : strcmp(flash, "off") == 0 ? MODEL_FLASH_OFF
+                                             : MODEL_FLASH_AUTO,
+        .repack = option_flag(p->options, OPTION_REPACK),
+        .n_gpu_layers = (uint32_t)option_number(p->options, OPTION_GPU_LAYERS),
+        .on_progress = on_progress,
+        .arg = progress_arg,
+    };
+    return model_llama_load(&options, out, err);
+}
+
+static enum status make_engine(struct plan *p, struct engine **out, struct error *err)
+{
+    const char *engine = option_text(p->options, OPTION_ENGINE);
+    if (strncmp(engine, "script:", 7) == 0) {
+        snprintf(p->name, sizeof p->name, "script");
+        snprintf(p->model_id, sizeof p->model_id, "claude-local-script");
+        *out = engine_script_create(engine + 7);
+        return STATUS_OK;
+    }
+    if (strcmp(engine, "local") != 0)
+        return error_set(err, STATUS_INVALID, "--engine: should be local or script:DIR");
+    enum status st = choose_model(p, err);
+    if (st != STATUS_OK)
+        return st;
+    name_model(p);
+    st = choose_sizes(p, err);
+    if (st != STATUS_OK)
+        return st;
+    uint32_t parallel = (uint32_t)option_number(p->options, OPTION_PARALLEL);
+    p->n_threads = choose_threads(p->options);
+    p->n_sequences = 2 * parallel + 8;
+    struct engine_local_options options = {
+        .model_name = p->name,
+        .sampling = choose_sampling(p->model),
+        .n_window = p->n_window,
+        .parallel = parallel,
+        .load = load_model,
+        .arg = p,
+    };
+    *out = engine_local_create(&options);
+    return *out != NULL ? STATUS_OK
+                        : error_set(err, STATUS_INTERNAL, "cannot start the engine's thread");
+}
+
+static enum status read_key(const struct options *o, struct strbuf *key, struct error *err)
+{
+    const char *path = option_text(o, OPTION_API_KEY_FILE);
+    strbuf_init(key, KEY_BYTES);
+    if (path[0] == '\0')
+        return STATUS_OK;
+    enum status st = file_read(path, key, err);
+    if (st != STATUS_OK)
+        return error_set(err, STATUS_INVALID, "--api-key-file: cannot read %.300s", path);
+    while (key->len > 0 && strchr("\r\n \t", key->data[key->len - 1]) != NULL)
+        key->data[--key->len] = '\0';
+    if (key->len < LEAST_KEY_BYTES)
+        return error_set(err, STATUS_INVALID, "--api-key-file: the key should have %d characters "
+                         "or more", LEAST_KEY_BYTES);
+    return STATUS_OK;
+}
+
+static size_t split_hosts(char *list, const char **out)
+{
+    size_t n = 0;
+    for (char *save = NULL, *host = strtok_r(list, ", ", &save); host != NULL && n < MOST_HOSTS;
+         host = strtok_r(NULL, ", ", &save))
+        out[n++] = host;
+    return n;
+}
+
+static void stop_for_memory(void *arg)
+{
+    log_error("memory is nearly gone: stopping in good order");
+    server_stop(arg, EXIT_CODE_LOW_MEMORY_STOP);
+}
+
+static void say_how(const struct options *o, const struct plan *p, uint16_t port)
+{
+    char port_option[32] = "";
+    if (port != DEFAULT_PORT)
+        snprintf(port_option, sizeof port_option, " --port %u", port);
+    printf("listening on http://%s:%u\n", option_text(o, OPTION_HOST), port);
+    fflush(stdout);
+    fprintf(stderr,
+            "\nPensieve serves %s (window %u tokens, pool %u) on http://%s:%u\n"
+            "  Claude Code:  scripts/claude-local%s\n"
+            "  others:       ANTHROPIC_BASE_URL=http://%s:%u ANTHROPIC_AUTH_TOKEN=%s\n"
+            "  state:        pensieve status, /health; stop with Ctrl-C or pensieve stop\n\n",
+            p->name, p->n_window, p->n_cells, option_text(o, OPTION_HOST), port,
+            port_option, option_text(o, OPTION_HOST), port, option_text(o, OPTION_API_KEY_FILE)[0] ? "(your key)" : SERVER_DEFAULT_KEY);
+}
+
+/* Prompts are in this process's memory: no core file of it, and nobody of the same user attaches. */
+static void protect_process(void)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+#ifdef __linux__
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
+/* ---- Running ---- */
+
+static int run_server(struct plan *p, struct engine *engine, struct error *err, enum status *out_st)
+{
+    const struct options *o = p->options;
+    struct strbuf key;
+    char *hosts = mem_strdup(option_text(o, OPTION_ALLOWED_HOST));
+    const char *host_list[MOST_HOSTS];
+    struct server *server = NULL;
+    struct governor *governor = NULL;
+    int code = EXIT_CODE_OK;
+    const char *source = option_text(o, OPTION_MEMORY_SOURCE);
+
+    enum status st = read_key(o, &key, err);
+    if (st != STATUS_OK)
+        goto out;
+    struct server_options options = {
+        .host = option_text(o, OPTION_HOST),
+        .port = (uint16_t)option_number(o, OPTION_PORT),
+        .api_key = key.len > 0 ? strbuf_cstr(&key) : NULL,
+        .allowed_hosts = host_list,
+        .n_allowed_hosts = split_hosts(hosts, host_list),
+        .engine = engine,
+        .governor = NULL,
+        .version = PENSIEVE_VERSION,
+        .model_id = p->model_id,
+        .model_display_name = p->name,
+        .allow_test_routes = option_flag(o, OPTION_TEST_ROUTES),
+        .tuning.ping_ms = (unsigned)option_number(o, OPTION_PING_MS),
+    };
+    if (options.allow_test_routes && strncmp(option_text(o, OPTION_ENGINE), "script:", 7) != 0) {
+        st = error_set(err, STATUS_INVALID, "--test-routes works only with --engine script:DIR");
+        goto out;
+    }
+    st = server_create(&options, &server, err);
+    if (st != STATUS_OK)
+        goto out;
+    struct governor_options memory = {
+        .rules = p->rules,
+        .source_file = source[0] != '\0' ? source : NULL,
+        .model_mapped_bytes = p->needs.weights_bytes,
+        .on_emergency = stop_for_memory,
+        .arg = server,
+    };
+    st = governor_start(&memory, &governor, err);
+    if (st != STATUS_OK)
+        goto out;
+    server_set_governor(server, governor);
+    say_how(o, p, server_port(server));
+    code = server_run(server);
+
+out:
+    if (governor != NULL)
+        governor_stop(governor);
+    server_destroy(server);
+    mem_free(hosts);
+    strbuf_free(&key);
+    *out_st = st;
+    return code;
+}
+
+int cmd_serve(const struct options *o)
+{
+    struct error err;
+    struct plan plan = {
+        .options = o,
+        .rules = {option_bytes(o, OPTION_MEMORY_WARN), option_bytes(o, OPTION_MEMORY_REJECT),
+                  option_bytes(o, OPTION_MEMORY_STOP)},
+    };
+    enum log_level level;
+    if (o->n_rest > 0)
+        return complain(EXIT_CODE_USAGE, "serve takes options only; name the model with --model");
+    if (!log_level_parse(option_text(o, OPTION_LOG_LEVEL), &level))
+        return complain(EXIT_CODE_USAGE, "--log-level: should be error, warn, info or debug");
+    log_set_level(level);
+    if (option_is_set(o, OPTION_MODELS))
+        setenv("PENSIEVE_MODELS", option_text(o, OPTION_MODELS), 1);
+    protect_process();
+
+    struct engine *engine = NULL;
+    int code = EXIT_CODE_OK;
+    enum status st = governor_rules_check(&plan.rules, &err);
+    if (st == STATUS_OK)
+        st = make_engine(&plan, &engine, &err);
+    if (st == STATUS_OK)
+        code = run_server(&plan, engine, &err, &st);
+    engine_destroy(engine);
+    mem_free(plan.path);
+    return st == STATUS_OK ? code : complain(exit_code_for(&err), err.message);
+}
