@@ -1,0 +1,144 @@
+/* The prefix list against a naive one, over random operations, on the toy model, which aborts on a
+ * hole, a double position or a foreign cell. */
+#include "support/check.h"
+
+#include "cache/prefix.h"
+#include "model/model_toy.h"
+
+enum {
+    N_CELLS = 400,
+    N_SEQUENCES = 8,
+    MOST_RUNNING = 4,
+    ROUNDS = 3000,
+    PROMPT = 60,
+};
+
+static uint64_t seed = 20261124;
+
+static uint32_t draw(uint32_t n)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 33) % n;
+}
+
+struct running {
+    struct prefix_leaf *leaf;
+    model_token tokens[PROMPT + 40];
+    size_t n;
+};
+
+/* Puts the tokens from the leaf's length on into the pool. */
+static bool compute(struct model *m, struct prefix *p, struct running *r)
+{
+    size_t n_done = prefix_leaf_length(r->leaf);
+    struct model_row rows[PROMPT + 40];
+    size_t n = 0;
+    for (size_t i = n_done; i < r->n; i++)
+        rows[n++] = (struct model_row){r->tokens[i], (uint32_t)i, prefix_leaf_sequence(r->leaf),
+                                       i + 1 == r->n};
+    while (n > 0) {
+        enum model_result result = m->ops->decode(m, rows, n);
+        if (result == MODEL_DONE) {
+            prefix_extend(r->leaf, r->tokens + n_done, n);
+            return true;
+        }
+        assert_int_equal(result, MODEL_FULL);
+        if (!prefix_evict_one(p))
+            return false;
+    }
+    return true;
+}
+
+static void test_prefix__random_operations_keep_every_invariant(void **state)
+{
+    (void)state;
+    struct model_toy_options options = {.n_cells = N_CELLS, .n_sequences = N_SEQUENCES};
+    struct model *m = model_toy_create(&options);
+    struct prefix *p = prefix_create(m);
+    struct running running[MOST_RUNNING];
+    size_t n_running = 0;
+    uint64_t n_reused = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        uint32_t what = draw(4);
+        if (what < 2 && n_running < MOST_RUNNING) {
+            struct running *r = &running[n_running];
+            /* Few different tokens, so that prompts have beginnings in common. */
+            r->n = 20 + draw(PROMPT - 20);
+            uint32_t family = draw(3), differs = draw(PROMPT);
+            for (size_t i = 0; i < r->n; i++)
+                r->tokens[i] = (model_token)('a' + family + (i >= differs ? draw(3) : 0));
+            size_t reused;
+            if (prefix_acquire(p, 1, r->tokens, r->n, &r->leaf, &reused) == STATUS_OK) {
+                assert_true(reused < r->n);
+                assert_int_equal(prefix_leaf_length(r->leaf), reused);
+                model_token held[PROMPT + 40];
+                assert_int_equal(model_toy_sequence(m, prefix_leaf_sequence(r->leaf), held, PROMPT),
+                                 reused);
+                assert_memory_equal(held, r->tokens, reused * sizeof *held);
+                n_reused += reused;
+                n_running++;
+                if (!compute(m, p, r)) {
+                    prefix_release(r->leaf);
+                    n_running--;
+                }
+            }
+        } else if (what == 2 && n_running > 0) {
+            struct running *r = &running[draw((uint32_t)n_running)];
+            if (r->n < PROMPT + 40) {
+                r->tokens[r->n++] = (model_token)('a' + draw(3));
+                if (!compute(m, p, r))
+                    r->n--;
+            }
+        } else if (n_running > 0) {
+            size_t i = draw((uint32_t)n_running);
+            prefix_release(running[i].leaf);
+            running[i] = running[--n_running];
+        }
+        prefix_check(p);
+        assert_int_equal(prefix_cells_used(p), model_toy_cells_used(m));
+    }
+    assert_true(n_reused > 10000);
+    while (n_running > 0)
+        prefix_release(running[--n_running].leaf);
+    while (prefix_evict_one(p))
+        prefix_check(p);
+    assert_int_equal(model_toy_cells_used(m), 0);
+    prefix_destroy(p);
+    model_destroy(m);
+}
+
+static void test_prefix__pinned_leaves_are_never_evicted(void **state)
+{
+    (void)state;
+    struct model_toy_options options = {.n_cells = N_CELLS, .n_sequences = 2};
+    struct model *m = model_toy_create(&options);
+    struct prefix *p = prefix_create(m);
+    struct running a = {.n = 30}, b = {.n = 30}, c = {.n = 30};
+    for (size_t i = 0; i < 30; i++) {
+        a.tokens[i] = 'a';
+        b.tokens[i] = 'b';
+        c.tokens[i] = 'c';
+    }
+    size_t reused;
+    assert_int_equal(prefix_acquire(p, 1, a.tokens, a.n, &a.leaf, &reused), STATUS_OK);
+    assert_true(compute(m, p, &a));
+    assert_int_equal(prefix_acquire(p, 1, b.tokens, b.n, &b.leaf, &reused), STATUS_OK);
+    assert_true(compute(m, p, &b));
+    assert_false(prefix_evict_one(p));
+    assert_int_equal(prefix_acquire(p, 1, c.tokens, c.n, &c.leaf, &reused), STATUS_BUSY);
+    prefix_release(a.leaf);
+    assert_int_equal(prefix_acquire(p, 1, c.tokens, c.n, &c.leaf, &reused), STATUS_OK);
+    prefix_release(b.leaf);
+    prefix_release(c.leaf);
+    prefix_destroy(p);
+    model_destroy(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prefix__random_operations_keep_every_invariant),
+        cmocka_unit_test(test_prefix__pinned_leaves_are_never_evicted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,369 @@
+/* The scheduler on the toy model, whose replies depend on every token before them: a mistake in
+ * reused, shared or removed cells changes what is said. */
+#include "support/check.h"
+
+#include "sched/sched.h"
+
+#include "model/model_toy.h"
+
+enum { WAIT_MS = 20 * 1000 };
+
+struct fixture {
+    struct model *model;
+    struct sched *sched;
+};
+
+static struct fixture make(uint32_t n_cells, uint32_t max_running, uint32_t step_us,
+                           uint32_t fail_at)
+{
+    struct model_toy_options toy = {.n_cells = n_cells, .n_sequences = 16, .step_us = step_us,
+                                    .fail_decode_at = fail_at};
+    struct fixture f = {.model = model_toy_create(&toy)};
+    struct sched_options options = {.max_running = max_running, .max_jobs = 32};
+    f.sched = sched_create(f.model, &options);
+    assert_non_null(f.sched);
+    return f;
+}
+
+static struct job *submit(struct fixture *f, const char *prompt, uint32_t max_tokens,
+                          uint32_t n_window, const struct str *stops, size_t n_stops)
+{
+    model_token *tokens;
+    size_t n;
+    assert_int_equal(model_tokenize(f->model, str_from(prompt), true, &tokens, &n), STATUS_OK);
+    struct job_params params = {.tokens = tokens, .n_tokens = n, .namespace_key = 1,
+                                .max_tokens = max_tokens, .n_window = n_window,
+                                .sampler = {.top_p = 1, .repeat_penalty = 1},
+                                .stops = stops, .n_stops = n_stops};
+    struct job *j;
+    struct error err;
+    assert_int_equal(sched_submit(f->sched, &params, &j, &err), STATUS_OK);
+    mem_free(tokens);
+    return j;
+}
+
+static struct job_output read_all(struct job *j, struct strbuf *bytes)
+{
+    struct job_output out = {.bytes = bytes};
+    while (out.end == JOB_RUNNING)
+        assert_int_equal(job_next(j, WAIT_MS, &out), STATUS_OK);
+    return out;
+}
+
+/* Runs one job to its end; the reply in *text. */
+static struct job_output run(struct fixture *f, const char *prompt, uint32_t max_tokens,
+                             struct strbuf *text)
+{
+    strbuf_clear(text);
+    struct job *j = submit(f, prompt, max_tokens, 4096, NULL, 0);
+    struct job_output out = read_all(j, text);
+    job_release(j);
+    return out;
+}
+
+static void test_sched__says_what_the_model_says(void **state)
+{
+    (void)state;
+    struct fixture f = make(1024, 4, 0, 0);
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    struct job_output out = run(&f, "say:hello world\n", 100, &text);
+    CHECK_STR(strbuf_str(&text), "hello world");
+    assert_int_equal(out.end, JOB_END_OF_TURN);
+    assert_int_equal(out.n_reused + out.n_prefilled, strlen("say:hello world\n"));
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
+static void test_sched__the_same_prompt_again_computes_one_token(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 4, 0, 0);
+    struct strbuf first, again;
+    strbuf_init(&first, 10000);
+    strbuf_init(&again, 10000);
+    const char *prompt = "a prompt of some length without a script in it";
+    run(&f, prompt, 50, &first);
+    struct job_output out = run(&f, prompt, 50, &again);
+    assert_int_equal(out.n_reused, strlen(prompt) - 1);
+    CHECK_STR(strbuf_str(&again), strbuf_cstr(&first));
+    sched_destroy(f.sched);
+    strbuf_free(&first);
+    strbuf_free(&again);
+}
+
+static void test_sched__a_longer_conversation_goes_on_from_prompt_and_reply(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 4, 0, 0);
+    struct strbuf text, next;
+    strbuf_init(&text, 10000);
+    strbuf_init(&next, 10000);
+    run(&f, "begin of the conversation; ", 30, &text);
+    strbuf_printf(&next, "begin of the conversation; %s and on", strbuf_cstr(&text));
+    struct job_output out = run(&f, strbuf_cstr(&next), 10, &text);
+    /* All but the last sampled token of the reply is in the pool. */
+    assert_int_equal(out.n_reused, strlen("begin of the conversation; ") + 29);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+    strbuf_free(&next);
+}
+
+static void test_sched__jobs_together_say_what_each_says_alone(void **state)
+{
+    (void)state;
+    enum { N = 8 };
+    struct fixture f = make(8192, 4, 0, 0);
+    struct strbuf alone[N], text;
+    struct job *jobs[N];
+    char prompt[N][64];
+    strbuf_init(&text, 10000);
+    for (int i = 0; i < N; i++) {
+        snprintf(prompt[i], sizeof prompt[i], "a common beginning of all prompts, then %d", i);
+        struct fixture own = make(8192, 1, 0, 0);
+        strbuf_init(&alone[i], 10000);
+        run(&own, prompt[i], 60, &alone[i]);
+        sched_destroy(own.sched);
+    }
+    for (int i = 0; i < N; i++)
+        jobs[i] = submit(&f, prompt[i], 60, 4096, NULL, 0);
+    uint32_t n_reused = 0;
+    for (int i = 0; i < N; i++) {
+        strbuf_clear(&text);
+        n_reused += read_all(jobs[i], &text).n_reused;
+        CHECK_STR(strbuf_str(&text), strbuf_cstr(&alone[i]));
+        job_release(jobs[i]);
+        strbuf_free(&alone[i]);
+    }
+    assert_true(n_reused >= (N - 1) * strlen("a common beginning of all prompts, then "));
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
+static void test_sched__a_full_pool_makes_jobs_wait_and_none_fail(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    struct fixture f = make(256, 4, 0, 0);
+    struct strbuf wanted, text;
+    strbuf_init(&wanted, 10000);
+    strbuf_init(&text, 10000);
+    struct job *jobs[N];
+    char prompt[N][80];
+    for (int i = 0; i < N; i++) {
+        snprintf(prompt[i], sizeof prompt[i], "%d different from its first letter on, and long", i);
+        jobs[i] = submit(&f, prompt[i], 80, 4096, NULL, 0);
+    }
+    for (int i = 0; i < N; i++) {
+        strbuf_clear(&text);
+        struct job_output out = read_all(jobs[i], &text);
+        assert_int_equal(out.end, JOB_MAX_TOKENS);
+        job_release(jobs[i]);
+        struct fixture own = make(4096, 1, 0, 0);
+        run(&own, prompt[i], 80, &wanted);
+        CHECK_STR(strbuf_str(&text), strbuf_cstr(&wanted));
+        sched_destroy(own.sched);
+    }
+    sched_destroy(f.sched);
+    strbuf_free(&wanted);
+    strbuf_free(&text);
+}
+
+static void test_sched__a_slow_reader_loses_nothing(void **state)
+{
+    (void)state;
+    struct fixture f = make(8192, 2, 0, 0);
+    struct strbuf wanted, text, other;
+    strbuf_init(&wanted, 100000);
+    strbuf_init(&text, 100000);
+    strbuf_init(&other, 100000);
+    run(&f, "words without end", 2000, &wanted);
+    struct job *slow = submit(&f, "words without end", 2000, 4096, NULL, 0);
+    /* While nobody reads it, another turn runs from beginning to end. */
+    run(&f, "say:other\n", 100, &other);
+    CHECK_STR(strbuf_str(&other), "other");
+    read_all(slow, &text);
+    CHECK_STR(strbuf_str(&text), strbuf_cstr(&wanted));
+    job_release(slow);
+    sched_destroy(f.sched);
+    strbuf_free(&wanted);
+    strbuf_free(&text);
+    strbuf_free(&other);
+}
+
+static void test_sched__limits_are_exact(void **state)
+{
+    (void)state;
+    struct fixture f = make(1024, 2, 0, 0);
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    struct job_output out = run(&f, "free words", 7, &text);
+    assert_int_equal(out.end, JOB_MAX_TOKENS);
+    assert_int_equal(text.len, 7);
+    struct job *j = submit(&f, "free words", 1000, 30, NULL, 0);
+    strbuf_clear(&text);
+    out = read_all(j, &text);
+    job_release(j);
+    assert_int_equal(out.end, JOB_WINDOW);
+    assert_int_equal(text.len, 30 - strlen("free words"));
+
+    model_token token = 'a';
+    struct job_params params = {.tokens = &token, .n_tokens = 1, .n_window = 1,
+                                .sampler = {.top_p = 1, .repeat_penalty = 1}};
+    struct error err;
+    assert_int_equal(sched_submit(f.sched, &params, &j, &err), STATUS_TOO_LONG);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
+static void test_sched__a_stop_text_ends_over_token_borders(void **state)
+{
+    (void)state;
+    struct fixture f = make(1024, 2, 0, 0);
+    struct str stops[] = {STR("xyz"), STR("END")};
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    struct job *j = submit(&f, "say:one EN two END three\n", 100, 4096, stops, 2);
+    struct job_output out = read_all(j, &text);
+    CHECK_STR(strbuf_str(&text), "one EN two ");
+    assert_int_equal(out.end, JOB_STOP_TEXT);
+    assert_int_equal(out.stop_index, 1);
+    job_release(j);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
+static void test_sched__a_cancelled_prefill_is_gone_on_with(void **state)
+{
+    (void)state;
+    struct fixture f = make(8192, 2, 100, 0);
+    struct strbuf text, prompt, wanted;
+    strbuf_init(&text, 100000);
+    strbuf_init(&wanted, 100000);
+    strbuf_init(&prompt, 100000);
+    for (int i = 0; i < 400; i++)
+        strbuf_printf(&prompt, "%d ", i);
+    struct job *j = submit(&f, strbuf_cstr(&prompt), 5, 8000, NULL, 0);
+    struct job_output out = {.bytes = &text};
+    while (out.n_prefilled < 512)
+        assert_int_equal(job_next(j, WAIT_MS, &out), STATUS_OK);
+    job_cancel(j);
+    out = read_all(j, &text);
+    assert_int_equal(out.end, JOB_CANCELLED);
+    job_release(j);
+
+    out = run(&f, strbuf_cstr(&prompt), 5, &text);
+    assert_true(out.n_reused >= 512);
+    struct fixture own = make(8192, 1, 0, 0);
+    run(&own, strbuf_cstr(&prompt), 5, &wanted);
+    CHECK_STR(strbuf_str(&text), strbuf_cstr(&wanted));
+    sched_destroy(own.sched);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+    strbuf_free(&wanted);
+    strbuf_free(&prompt);
+}
+
+static void test_sched__cancelling_at_any_step_leaves_the_pool_sound(void **state)
+{
+    (void)state;
+    struct fixture f = make(512, 3, 0, 0);
+    struct strbuf text, wanted;
+    strbuf_init(&text, 100000);
+    strbuf_init(&wanted, 100000);
+    struct fixture own = make(512, 1, 0, 0);
+    run(&own, "words to be checked in the end", 40, &wanted);
+    sched_destroy(own.sched);
+    for (uint32_t step = 0; step < 30; step++) {
+        struct job *a = submit(&f, "words to be cancelled", 100, 400, NULL, 0);
+        struct job *b = submit(&f, "words to be checked in the end", 40, 400, NULL, 0);
+        strbuf_clear(&text);
+        struct job_output out = {.bytes = &text};
+        while (out.n_sampled < step && out.end == JOB_RUNNING)
+            assert_int_equal(job_next(a, WAIT_MS, &out), STATUS_OK);
+        job_release(a);
+        strbuf_clear(&text);
+        read_all(b, &text);
+        CHECK_STR(strbuf_str(&text), strbuf_cstr(&wanted));
+        job_release(b);
+    }
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+    strbuf_free(&wanted);
+}
+
+static void test_sched__a_failed_model_fails_every_job_and_refuses_more(void **state)
+{
+    (void)state;
+    struct fixture f = make(1024, 4, 0, 3);
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    struct job *a = submit(&f, "one", 100, 400, NULL, 0);
+    struct job_output out = read_all(a, &text);
+    assert_int_equal(out.end, JOB_FAILED);
+    assert_int_equal(out.error.status, STATUS_INTERNAL);
+    job_release(a);
+    model_token token = 'a';
+    struct job_params params = {.tokens = &token, .n_tokens = 1, .n_window = 100, .max_tokens = 1,
+                                .sampler = {.top_p = 1, .repeat_penalty = 1}};
+    struct error err;
+    assert_int_equal(sched_submit(f.sched, &params, &a, &err), STATUS_INTERNAL);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
+static void test_sched__namespaces_share_nothing(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 2, 0, 0);
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    const char *prompt = "a secret prompt that another key must not find";
+    run(&f, prompt, 5, &text);
+    model_token *tokens;
+    size_t n;
+    assert_int_equal(model_tokenize(f.model, str_from(prompt), true, &tokens, &n), STATUS_OK);
+    struct job_params params = {.tokens = tokens, .n_tokens = n, .namespace_key = 2,
+                                .max_tokens = 5, .n_window = 400,
+                                .sampler = {.top_p = 1, .repeat_penalty = 1}};
+    struct job *j;
+    assert_int_equal(sched_submit(f.sched, &params, &j, NULL), STATUS_OK);
+    assert_int_equal(read_all(j, &text).n_reused, 0);
+    job_release(j);
+    mem_free(tokens);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
+static void test_sched__destroying_ends_what_runs(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 2, 1000, 0);
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    struct job *j = submit(&f, "words without end", 3000, 4000, NULL, 0);
+    sched_destroy(f.sched);
+    assert_int_equal(read_all(j, &text).end, JOB_CANCELLED);
+    job_release(j);
+    strbuf_free(&text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sched__says_what_the_model_says),
+        cmocka_unit_test(test_sched__the_same_prompt_again_computes_one_token),
+        cmocka_unit_test(test_sched__a_longer_conversation_goes_on_from_prompt_and_reply),
+        cmocka_unit_test(test_sched__jobs_together_say_what_each_says_alone),
+        cmocka_unit_test(test_sched__a_full_pool_makes_jobs_wait_and_none_fail),
+        cmocka_unit_test(test_sched__a_slow_reader_loses_nothing),
+        cmocka_unit_test(test_sched__limits_are_exact),
+        cmocka_unit_test(test_sched__a_stop_text_ends_over_token_borders),
+        cmocka_unit_test(test_sched__a_cancelled_prefill_is_gone_on_with),
+        cmocka_unit_test(test_sched__cancelling_at_any_step_leaves_the_pool_sound),
+        cmocka_unit_test(test_sched__a_failed_model_fails_every_job_and_refuses_more),
+        cmocka_unit_test(test_sched__namespaces_share_nothing),
+        cmocka_unit_test(test_sched__destroying_ends_what_runs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
