@@ -110,3 +110,11 @@ python_env() {
 client_path() {
     echo "$CACHE/client/$(sha256 "$ROOT/tests/client/package-lock.json" | cut -c 1-16)"
 }
+
+# Where one names no options of one's own.  The dependencies are not instrumented, so a standard
+# container that they and we both touch must not be checked for overflow.
+export_sanitizer_options() {
+    export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1:detect_container_overflow=0}
+    export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+    export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1}
+}
