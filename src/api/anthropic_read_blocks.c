@@ -1,45 +1,68 @@
 /* anthropic_read_blocks -- content: a string, or a list of typed blocks. */
 #include <stdio.h>
+#include <string.h>
 
 #include "api/anthropic_read_fields.h"
 #include "base/limits.h"
 
 /* ---- Blocks that become a note ---- */
 
-/* What the model is told where something stood that it can't be shown. */
+/* Whether a client's word may stand in a note: a media type or the name of a block type, not prose
+ * that would speak to the model. */
+static bool is_plain_word(struct str s)
+{
+    enum { WORD_BYTES = 64 };
+    if (s.len == 0 || s.len > WORD_BYTES)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!is_letter && !(c >= '0' && c <= '9') && strchr("/+-._", c) == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* What the model is told where something stood that it cannot be shown. */
 static enum status make_note(const struct reader *r, struct block *b, const char *what,
                              struct str kind, const char *why)
 {
     char note[256];
-    int n = snprintf(note, sizeof note, "[%s%s%.*s%s stood here; %s]", what, kind.len ? " (" : "",
-                     kind.len < 60 ? (int)kind.len : 60, kind.len ? kind.ptr : "",
-                     kind.len ? ")" : "", why);
+    int n = is_plain_word(kind) ? snprintf(note, sizeof note, "[%s (%.*s) stood here; %s.]", what,
+                                           (int)kind.len, kind.ptr, why)
+                                : snprintf(note, sizeof note, "[%s stood here; %s.]", what, why);
+    INVARIANT(n > 0 && (size_t)n < sizeof note);
     b->type = BLOCK_NOTE;
-    b->text = arena_str(r->arena, (struct str){note, n > 0 ? (size_t)n : 0});
+    b->text = arena_str(r->arena, (struct str){note, (size_t)n});
     return b->text.ptr == NULL ? too_large(r) : STATUS_OK;
 }
 
 static enum status read_image(const struct reader *r, const struct json *v,
                               const struct json_path *at, struct block *b)
 {
-    (void)at;
-    struct str kind = json_string(json_get(json_get(v, "source"), "media_type"));
+    const struct json *source;
+    enum status st = read_object(r, v, at, "source", REQUIRED, &source);
+    if (st != STATUS_OK)
+        return st;
+    struct str kind = json_string(json_get(source, "media_type"));
     return make_note(r, b, "An image", kind, "this model cannot see images");
 }
 
-/* Plain text in a document can be shown; anything else can't yet. */
+/* Plain text in a document can be shown; anything else cannot yet. */
 static enum status read_document(const struct reader *r, const struct json *v,
                                  const struct json_path *at, struct block *b)
 {
-    (void)at;
-    const struct json *source = json_get(v, "source");
+    const struct json *source;
+    enum status st = read_object(r, v, at, "source", REQUIRED, &source);
+    if (st != STATUS_OK)
+        return st;
     if (str_is(json_string(json_get(source, "type")), "text")) {
+        struct json_path here = {.parent = at, .key = "source"};
         b->type = BLOCK_TEXT;
-        b->text = json_string(json_get(source, "data"));
-        return STATUS_OK;
+        return read_string(r, source, &here, "data", REQUIRED, &b->text);
     }
     struct str kind = json_string(json_get(source, "media_type"));
-    return make_note(r, b, "A document", kind, "this server cannot read such documents yet");
+    return make_note(r, b, "A document", kind, "this server cannot read such documents");
 }
 
 /* ---- Blocks that are kept ---- */
@@ -78,13 +101,9 @@ static enum status read_tool_use(const struct reader *r, const struct json *v,
         st = read_string(r, v, at, "name", REQUIRED, &b->name);
     if (st != STATUS_OK)
         return st;
-    struct json_path here = {.parent = at, .key = "input"};
-    const struct json *input = json_get(v, "input");
-    if (input == NULL)
-        return json_fail(&here, r->err, "Field required");
-    if (json_type(input) != JSON_OBJECT)
-        return json_fail(&here, r->err, "Input should be an object, not %s", json_type_name(input));
-    return read_json_text(r, input, &b->input_json);
+    const struct json *input;
+    st = read_object(r, v, at, "input", REQUIRED, &input);
+    return st == STATUS_OK ? read_json_text(r, input, &b->input_json) : st;
 }
 
 static enum status read_tool_result(const struct reader *r, const struct json *v,
@@ -98,7 +117,7 @@ static enum status read_tool_result(const struct reader *r, const struct json *v
     if (st != STATUS_OK || content == NULL || json_type(content) == JSON_NULL)
         return st;
     struct json_path here = {.parent = at, .key = "content"};
-    return read_content(r, content, &here, true, &b->content, &b->n_content);
+    return read_content(r, content, &here, PLACE_RESULT, &b->content, &b->n_content);
 }
 
 static enum status read_reference(const struct reader *r, const struct json *v,
@@ -118,48 +137,67 @@ static enum status read_nothing(const struct reader *r, const struct json *v,
     return STATUS_OK;
 }
 
+enum {
+    IN_MESSAGES = PLACE_SYSTEM | PLACE_USER | PLACE_ASSISTANT,
+    ANYWHERE = IN_MESSAGES | PLACE_RESULT,
+};
+
 static const struct {
     const char *type;
     enum status (*read)(const struct reader *r, const struct json *v, const struct json_path *at,
                         struct block *b);
-    bool in_result; /* may stand in a tool result */
+    unsigned places; /* of enum place */
 } kinds[] = {
-    {"text", read_text, true},
-    {"thinking", read_thinking, false},
-    {"redacted_thinking", read_redacted, false},
-    {"tool_use", read_tool_use, false},
-    {"tool_result", read_tool_result, false},
-    {"tool_reference", read_reference, true},
-    {"image", read_image, true},
-    {"document", read_document, true},
-    {"tool_addition", read_nothing, false},
-    {"tool_removal", read_nothing, false},
+    {"text", read_text, ANYWHERE},
+    {"thinking", read_thinking, PLACE_ASSISTANT},
+    {"redacted_thinking", read_redacted, PLACE_ASSISTANT},
+    {"tool_use", read_tool_use, PLACE_ASSISTANT},
+    {"tool_result", read_tool_result, PLACE_USER},
+    {"tool_reference", read_reference, PLACE_RESULT},
+    {"image", read_image, ANYWHERE},
+    {"document", read_document, ANYWHERE},
+    {"tool_addition", read_nothing, IN_MESSAGES},
+    {"tool_removal", read_nothing, IN_MESSAGES},
 };
 
-static enum status read_block(const struct reader *r, const struct json *v,
-                              const struct json_path *at, bool in_result, struct block *b)
+static const char *place_name(enum place place)
 {
-    if (json_type(v) != JSON_OBJECT)
-        return json_fail(at, r->err, "Input should be an object, not %s", json_type_name(v));
-    struct str type;
-    enum status st = read_string(r, v, at, "type", REQUIRED, &type);
+    switch (place) {
+    case PLACE_SYSTEM:
+        return "system text";
+    case PLACE_USER:
+        return "a user message";
+    case PLACE_ASSISTANT:
+        return "an assistant message";
+    case PLACE_RESULT:
+        return "a tool_result";
+    }
+    return "this place";
+}
+
+static enum status read_block(const struct reader *r, const struct json *v,
+                              const struct json_path *at, enum place place, struct block *b)
+{
+    struct str type = {0};
+    enum status st = expect_object(r, v, at);
+    if (st == STATUS_OK)
+        st = read_string(r, v, at, "type", REQUIRED, &type);
     if (st != STATUS_OK)
         return st;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (!str_is(type, kinds[i].type))
             continue;
-        if (in_result && !kinds[i].in_result) {
-            struct json_path here = {.parent = at, .key = "type"};
-            return json_fail(&here, r->err, "a tool_result cannot hold a block of this type");
-        }
+        if ((kinds[i].places & place) == 0)
+            return fail_at(r, at, "type", "a `%s` block cannot stand in %s", kinds[i].type,
+                           place_name(place));
         return kinds[i].read(r, v, at, b);
     }
     /* Clients are ahead of servers: a block that we do not know must not end a session. */
-    return make_note(r, b, "A block of type", type, "this server does not know it");
+    return make_note(r, b, "A block", type, "this server does not know its type");
 }
 
 enum status read_content(const struct reader *r, const struct json *value,
-                         const struct json_path *at, bool in_result, struct block **out,
+                         const struct json_path *at, enum place place, struct block **out,
                          size_t *out_n)
 {
     if (json_type(value) == JSON_STRING) {
@@ -179,7 +217,7 @@ enum status read_content(const struct reader *r, const struct json *value,
         return too_large(r);
     for (struct json_iter it = json_iter(value); json_next(&it);) {
         struct json_path here = {.parent = at, .index = it.index};
-        enum status st = read_block(r, it.value, &here, in_result, &blocks[it.index]);
+        enum status st = read_block(r, it.value, &here, place, &blocks[it.index]);
         if (st != STATUS_OK)
             return st;
     }

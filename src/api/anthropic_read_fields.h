@@ -17,6 +17,14 @@ enum presence {
     REQUIRED,
 };
 
+/* STATUS_INVALID for the member `key` of what is at `at`. */
+enum status fail_at(const struct reader *r, const struct json_path *at, const char *key,
+                    const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* STATUS_INVALID unless `v` is an object. */
+MUST_USE enum status expect_object(const struct reader *r, const struct json *v,
+                                   const struct json_path *at);
+
 /* A string member, "" where it is optional and absent or null. */
 MUST_USE enum status read_string(const struct reader *r, const struct json *object,
                                  const struct json_path *at, const char *key,
@@ -27,7 +35,8 @@ MUST_USE enum status read_number(const struct reader *r, const struct json *obje
                                  const struct json_path *at, const char *key, double low,
                                  double high, float *out);
 
-/* An integer of at least `low`, clamped to `high`; *out is left alone where it is absent or null. */
+/* An integer of at least `low`, clamped to `high`; *out is left alone where it is absent or null.
+ */
 MUST_USE enum status read_integer(const struct reader *r, const struct json *object,
                                   const struct json_path *at, const char *key, int64_t low,
                                   int64_t high, enum presence presence, int64_t *out);
@@ -35,14 +44,36 @@ MUST_USE enum status read_integer(const struct reader *r, const struct json *obj
 MUST_USE enum status read_bool(const struct reader *r, const struct json *object,
                                const struct json_path *at, const char *key, bool *out);
 
+/* The object or the list called `key`, NULL where it is absent or null. */
+MUST_USE enum status read_object(const struct reader *r, const struct json *object,
+                                 const struct json_path *at, const char *key,
+                                 enum presence presence, const struct json **out);
+MUST_USE enum status read_list(const struct reader *r, const struct json *object,
+                               const struct json_path *at, const char *key, enum presence presence,
+                               size_t most, const struct json **out);
+
 /* A minified copy of `value` in the arena. */
 MUST_USE enum status read_json_text(const struct reader *r, const struct json *value,
                                     struct str *out);
 
 enum status too_large(const struct reader *r);
 
-/* Text, or a list of blocks: what system, messages and tool results hold.  In `in_result` blocks of
- * calls have no place.  (anthropic_read_blocks.c) */
+/* Where content stands, which decides what blocks it may hold. */
+enum place {
+    PLACE_SYSTEM = 1, /* the system prompt, and messages of role system */
+    PLACE_USER = 2,
+    PLACE_ASSISTANT = 4,
+    PLACE_RESULT = 8, /* a tool_result */
+};
+
+/* Text, or a list of blocks: what system, messages and tool results hold.
+ * (anthropic_read_blocks.c) */
 MUST_USE enum status read_content(const struct reader *r, const struct json *value,
-                                  const struct json_path *at, bool in_result, struct block **out,
+                                  const struct json_path *at, enum place place, struct block **out,
                                   size_t *out_n);
+
+/* tools, and tool_choice, which names one of them.  (anthropic_read_tools.c) */
+MUST_USE enum status read_tools(const struct reader *r, const struct json *body,
+                                struct message_request *req);
+MUST_USE enum status read_tool_choice(const struct reader *r, const struct json *body,
+                                      struct message_request *req);

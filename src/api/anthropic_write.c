@@ -72,28 +72,30 @@ static void begin_block(struct anthropic_message *m, const struct event *ev)
     strbuf_append_cstr(&m->content, "\",\"input\":");
 }
 
-/* A tool's input as it was written where that is JSON.  One that was cut is no object that a client
- * may run: it stands as a string member under a name that no schema has, as Claude Code itself
- * names what it could not parse. */
+/* A tool's input as it was written where that is a JSON object.  One that was cut is nothing that a
+ * client may run: it stands as a string under a name that no schema has, which is what Claude Code
+ * itself makes of an input that it could not parse. */
 static void print_input(struct strbuf *out, struct str text)
 {
-    struct json_doc *doc;
+    struct json_doc *doc = NULL;
+    enum status st = text.len > 0 ? json_parse_copy(text, JSON_STRICT, &doc, NULL) : STATUS_INVALID;
     if (text.len == 0) {
         strbuf_append_cstr(out, "{}");
-    } else if (json_parse_copy(text, JSON_STRICT, &doc, NULL) == STATUS_OK) {
+    } else if (st == STATUS_OK && json_type(json_root(doc)) == JSON_OBJECT) {
         json_print(out, json_root(doc));
-        json_doc_free(doc);
     } else {
         strbuf_append_cstr(out, "{\"__unparsedToolInput\":{\"raw\":\"");
         json_escape(out, text);
         strbuf_append_cstr(out, "\"}}");
     }
+    json_doc_free(doc);
 }
 
 static void end_block(struct anthropic_message *m, const struct event *ev)
 {
     struct strbuf *out = &m->content;
     struct str text = strbuf_str(&m->text);
+    out->failed |= m->text.failed; /* `text` is emptied for the next block; `content` remembers */
     switch (m->kind) {
     case EVENT_BLOCK_TEXT:
         strbuf_append_cstr(out, "{\"type\":\"text\",\"text\":\"");
@@ -145,6 +147,7 @@ void anthropic_message_print(const struct anthropic_message *m, const char *id, 
     strbuf_init(&usage, 1024);
     anthropic_usage_print(&m->usage, &usage);
 
+    out->failed |= m->content.failed;
     struct json_out w;
     json_out_begin(&w, out);
     json_object_begin(&w);

@@ -5,27 +5,30 @@
 #include "api/event.h"
 #include "base/strbuf.h"
 
-/* Collects a turn's events into one message.  Init, feed every event but FAILED, then print. */
+/* Collects a turn's events into one message.  Init, feed every event (FAILED changes nothing), then
+ * print.  A tool input that is no JSON object, as one that max_tokens cut, is printed as
+ * {"__unparsedToolInput":{"raw":"..."}}. */
 struct anthropic_message {
-    struct strbuf content;   /* the JSON of the content array, without brackets */
-    struct strbuf text;      /* text of the open block */
-    enum event_block kind;   /* of the open block */
+    struct strbuf content; /* the JSON of the content array, without brackets */
+    struct strbuf text;    /* text of the open block */
+    enum event_block kind; /* of the open block */
     enum stop_reason reason;
     struct strbuf stop_sequence;
     struct usage usage;
-    bool first;              /* no block written yet */
+    bool first; /* no block written yet */
 };
 
 void anthropic_message_init(struct anthropic_message *m);
 void anthropic_message_free(struct anthropic_message *m);
 void anthropic_message_feed(struct anthropic_message *m, const struct event *ev);
 
-/* Appends the message object; `id` is msg_..., `model` what the client asked for. */
+/* Appends the message object; `id` is msg_..., `model` what the client asked for.  A reply over
+ * LIMIT_REPLY_BYTES makes `out` fail (strbuf_status). */
 void anthropic_message_print(const struct anthropic_message *m, const char *id, struct str model,
                              struct strbuf *out);
 
-/* {"type":"error","error":{"type":...,"message":...},"request_id":...}.  `details_json` is the value
- * of error.details or "". */
+/* {"type":"error","error":{"type":...,"message":...},"request_id":...}.  `details_json` is the
+ * value of error.details or "". */
 void anthropic_error_print(const char *type, const char *message, struct str details_json,
                            const char *request_id, struct strbuf *out);
 

@@ -3,7 +3,7 @@
  * Grammar of a turn's events:
  *   turn  = { block } ( DONE | FAILED )
  *   block = BLOCK_START { TEXT | THINKING | TOOL_INPUT } BLOCK_STOP
- * Deltas match the kind of the open block.  Deltas of text never split a UTF-8 character.  FAILED
+ * Deltas match the kind of the open block.  Deltas never split a UTF-8 character.  FAILED
  * may come inside a block.  Strings in an event are valid until the next call that yields one. */
 #pragma once
 

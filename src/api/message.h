@@ -65,7 +65,7 @@ struct tool_choice {
 };
 
 enum thinking_mode {
-    THINKING_UNSET,    /* the client said nothing */
+    THINKING_UNSET, /* the client said nothing */
     THINKING_DISABLED,
     THINKING_ENABLED,  /* with budget_tokens */
     THINKING_ADAPTIVE, /* the model decides */
@@ -80,7 +80,7 @@ struct sampling {
 
 struct message_request {
     struct str model;
-    struct block *system; /* TEXT blocks */
+    struct block *system; /* TEXT and NOTE blocks */
     size_t n_system;
     struct message *messages;
     size_t n_messages;

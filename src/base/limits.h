@@ -32,6 +32,8 @@ enum {
     LIMIT_REQUEST_ARENA_BYTES = 128 * 1024 * 1024,
     LIMIT_MESSAGES = 100 * 1000, /* the hosted API's ceiling */
     LIMIT_TOOLS = 10 * 1000,
+    LIMIT_TOOL_NAME_BYTES = 128,  /* as the hosted API has it */
+    LIMIT_MODEL_NAME_BYTES = 256, /* as the hosted API has it */
     LIMIT_STOP_SEQUENCES = 64,
     LIMIT_STOP_SEQUENCE_BYTES = 1024,
     LIMIT_PROMPT_BYTES = 64 * 1024 * 1024, /* rendered text */
