@@ -10,12 +10,14 @@ extern "C" {
 }
 
 #include <llama-common/chat.h>
+#include <llama-common/json-schema-to-grammar.h>
 #include <llama-common/log.h>
 
 #include <chrono>
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -95,9 +97,9 @@ common_chat_templates_inputs to_inputs(const struct chat_inputs *in)
         break;
     }
     out.parallel_tool_calls = in->parallel_calls;
-    out.enable_thinking = in->enable_thinking;
+    /* A reply that is held to a schema from its first byte on has no place for reasoning. */
+    out.enable_thinking = in->enable_thinking && in->json_schema.len == 0;
     out.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK; /* reasoning apart from content */
-    out.json_schema = to_string(in->json_schema);
     out.now = today();
     if (in->continue_last) {
         out.add_generation_prompt = false;
@@ -134,6 +136,20 @@ void take_grammar(const common_chat_params &params, struct grammar_spec *out)
     }
     out->triggers = triggers;
     out->n_triggers = n;
+}
+
+/* The templates' own grammars leave room that the API does not: words before a call that must come,
+ * and a code fence around JSON that must be the whole text. */
+void tighten_grammar(const struct chat_inputs *in, common_chat_params *params)
+{
+    if (in->json_schema.len > 0 && in->n_tools == 0) {
+        params->grammar = json_schema_to_grammar(common_json::parse(to_string(in->json_schema)));
+        params->grammar_lazy = false;
+        params->grammar_triggers.clear();
+    } else if (in->tool_choice == CHAT_TOOLS_REQUIRED) {
+        static const std::regex words_first("(root ::= \"[^\n]*\" space )until-[0-9]+\\? ");
+        params->grammar = std::regex_replace(params->grammar, words_first, "$1");
+    }
 }
 
 void take_prompt(const common_chat_params &params, bool is_continuation, struct chat_prompt *out)
@@ -272,7 +288,10 @@ enum status chat_render(const struct chat_template *t, const struct chat_inputs 
 {
     try {
         common_chat_params params = common_chat_templates_apply(t->templates.get(), to_inputs(in));
+        tighten_grammar(in, &params);
         take_prompt(params, in->continue_last, out);
+        if (in->json_schema.len > 0 && in->n_tools == 0)
+            out->grammar.prefix.len = 0; /* the schema's grammar begins with the reply */
         return STATUS_OK;
     } catch (const std::exception &) {
         /* The exception's text may quote the conversation: it stays here. */
