@@ -1,5 +1,5 @@
-/* cmd_serve -- puts the server together: settings, model, memory, engine, sockets; and takes it apart
- * in the reverse order. */
+/* cmd_serve -- puts the server together: settings, model, memory, engine, sockets; and takes it
+ * apart in the reverse order. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +69,9 @@ static void name_model(struct plan *p)
 {
     const char *slash = strrchr(p->path, '/');
     snprintf(p->name, sizeof p->name, "%s",
-             p->model != NULL ? p->model->name : slash != NULL ? slash + 1 : p->path);
+             p->model != NULL ? p->model->name
+             : slash != NULL  ? slash + 1
+                              : p->path);
     /* Claude Code lists only models whose id contains "claude". */
     snprintf(p->model_id, sizeof p->model_id, "claude-local-%s", p->name);
     for (char *c = p->model_id; *c != '\0'; c++)
@@ -108,12 +110,12 @@ static enum status choose_sizes(struct plan *p, struct error *err)
     while (total_needs(p, n_window) > usable && n_window / 2 >= SMALLEST_CTX)
         n_window = n_window / 2 / CTX_STEP * CTX_STEP;
     if (total_needs(p, n_window) > usable)
-        return error_set(err, STATUS_NO_MEMORY,
-                         "%s with a window of %u tokens needs %.1f GB and %.1f GB are free (%.1f GB "
-                         "are kept free); close other programs, or choose a smaller --model or --ctx",
-                         p->name, n_window, (double)total_needs(p, n_window) / (1u << 30),
-                         (double)memory.available_bytes / (1u << 30),
-                         (double)p->rules.warn_bytes / (1u << 30));
+        return error_set(
+            err, STATUS_NO_MEMORY,
+            "%s with a window of %u tokens needs %.1f GB and %.1f GB are free (%.1f GB "
+            "are kept free); close other programs, or choose a smaller --model or --ctx",
+            p->name, n_window, (double)total_needs(p, n_window) / (1u << 30),
+            (double)memory.available_bytes / (1u << 30), (double)p->rules.warn_bytes / (1u << 30));
     if (n_window < wanted)
         fprintf(stderr, "a window of %u tokens would need %.1f GB: using %u tokens, %.1f GB\n",
                 wanted, (double)total_needs(p, wanted) / (1u << 30), n_window,
@@ -143,8 +145,12 @@ static float or_default(float given, float otherwise)
 
 static struct sampler_params choose_sampling(const struct catalog_model *m)
 {
-    struct sampler_params p = {.temperature = 0.7f, .top_p = 0.95f, .top_k = 40, .min_p = 0.05f,
-                               .repeat_penalty = 1, .repeat_last_n = DEFAULT_REPEAT_LAST_N};
+    struct sampler_params p = {.temperature = 0.7f,
+                               .top_p = 0.95f,
+                               .top_k = 40,
+                               .min_p = 0.05f,
+                               .repeat_penalty = 1,
+                               .repeat_last_n = DEFAULT_REPEAT_LAST_N};
     if (m == NULL)
         return p;
     p.temperature = or_default(m->temperature, p.temperature);
@@ -224,8 +230,10 @@ static enum status read_key(const struct options *o, struct strbuf *key, struct 
     while (key->len > 0 && strchr("\r\n \t", key->data[key->len - 1]) != NULL)
         key->data[--key->len] = '\0';
     if (key->len < LEAST_KEY_BYTES)
-        return error_set(err, STATUS_INVALID, "--api-key-file: the key should have %d characters "
-                         "or more", LEAST_KEY_BYTES);
+        return error_set(err, STATUS_INVALID,
+                         "--api-key-file: the key should have %d characters "
+                         "or more",
+                         LEAST_KEY_BYTES);
     return STATUS_OK;
 }
 
@@ -256,11 +264,13 @@ static void say_how(const struct options *o, const struct plan *p, uint16_t port
             "  Claude Code:  scripts/claude-local%s\n"
             "  others:       ANTHROPIC_BASE_URL=http://%s:%u ANTHROPIC_AUTH_TOKEN=%s\n"
             "  state:        pensieve status, /health; stop with Ctrl-C or pensieve stop\n\n",
-            p->name, p->n_window, p->n_cells, option_text(o, OPTION_HOST), port,
-            port_option, option_text(o, OPTION_HOST), port, option_text(o, OPTION_API_KEY_FILE)[0] ? "(your key)" : SERVER_DEFAULT_KEY);
+            p->name, p->n_window, p->n_cells, option_text(o, OPTION_HOST), port, port_option,
+            option_text(o, OPTION_HOST), port,
+            option_text(o, OPTION_API_KEY_FILE)[0] ? "(your key)" : SERVER_DEFAULT_KEY);
 }
 
-/* Prompts are in this process's memory: no core file of it, and nobody of the same user attaches. */
+/* Prompts are in this process's memory: no core file of it, and nobody of the same user attaches.
+ */
 static void protect_process(void)
 {
     struct rlimit none = {0, 0};

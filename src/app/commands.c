@@ -69,9 +69,8 @@ static void print_progress(const struct fetch_progress *p, void *arg)
 {
     int *last_tenth = arg;
     double done = p->total_bytes > 0 ? (double)p->done_bytes / (double)p->total_bytes : 0;
-    double left_s = p->bytes_per_s > 0
-                        ? (double)(p->total_bytes - p->done_bytes) / p->bytes_per_s
-                        : 0;
+    double left_s =
+        p->bytes_per_s > 0 ? (double)(p->total_bytes - p->done_bytes) / p->bytes_per_s : 0;
     bool is_terminal = isatty(STDERR_FILENO);
     if (!is_terminal && (int)(done * 10) == *last_tenth)
         return;
@@ -102,7 +101,8 @@ static const struct catalog_model *model_to_pull(const struct options *o, struct
         return m;
     const char *near = catalog_nearest(str_from(name));
     error_set(err, STATUS_NOT_FOUND, "no model %.100s in the catalogue%s%s%s", name,
-              near ? "; did you mean " : "; see `pensieve list`", near ? near : "", near ? "?" : "");
+              near ? "; did you mean " : "; see `pensieve list`", near ? near : "",
+              near ? "?" : "");
     return NULL;
 }
 
@@ -284,13 +284,14 @@ int cmd_stop(const struct options *o)
     strbuf_init(&body, BODY_BYTES);
     long http = 0;
     struct error err;
-    enum status st = fetch_local("POST", strbuf_cstr(&url), headers, LOCAL_TIMEOUT_MS, &body, &http,
-                                 &err);
+    enum status st =
+        fetch_local("POST", strbuf_cstr(&url), headers, LOCAL_TIMEOUT_MS, &body, &http, &err);
     int code = EXIT_CODE_OK;
     if (st != STATUS_OK)
         code = complain(EXIT_CODE_FAILED, err.message);
     else if (http == 401)
-        code = complain(EXIT_CODE_FORBIDDEN, "the server has another key; name it by --api-key-file");
+        code =
+            complain(EXIT_CODE_FORBIDDEN, "the server has another key; name it by --api-key-file");
     else if (http != 202)
         code = complain(EXIT_CODE_FAILED, "the server did not agree to stop");
     else

@@ -1,9 +1,9 @@
 /* default_model -- which model suits this machine.
  *
- * The larger of the two coder models, unless less than 4 GB are free or it would need more than 30 s
- * to read Claude Code's short prompt (850 tokens).  The time is predicted from a probe of at most a
- * second: a loop of multiply-adds on every core, whose speed was held against measured prefill once
- * (see EFFICIENCY).  The probe's result is kept in the cache folder. */
+ * The larger of the two coder models, unless less than 4 GB are free or it would need more than 30
+ * s to read Claude Code's short prompt (850 tokens).  The time is predicted from a probe of at most
+ * a second: a loop of multiply-adds on every core, whose speed was held against measured prefill
+ * once (see EFFICIENCY).  The probe's result is kept in the cache folder. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
@@ -26,8 +26,8 @@ enum {
 
 #define LEAST_FREE_BYTES (UINT64_C(4) << 30)
 
-/* Share of the probe's speed that reading a prompt reaches: 45 tokens/s of 1.31e9 multiply-adds each,
- * beside 48e9 multiply-adds/s of the probe, on two Zen 3 cores. */
+/* Share of the probe's speed that reading a prompt reaches: 45 tokens/s of 1.31e9 multiply-adds
+ * each, beside 48e9 multiply-adds/s of the probe, on two Zen 3 cores. */
 static const double EFFICIENCY = 1.2;
 
 static void *probe_thread(void *arg)
@@ -59,8 +59,8 @@ static double probe_macs_per_s(void)
     pthread_t threads[MOST_THREADS];
     double speeds[MOST_THREADS] = {0};
     long started = 0;
-    while (started < n && thread_start(&threads[started], "probe", probe_thread,
-                                       &speeds[started]) == STATUS_OK)
+    while (started < n &&
+           thread_start(&threads[started], "probe", probe_thread, &speeds[started]) == STATUS_OK)
         started++;
     double sum = 0;
     for (long i = 0; i < started; i++) {

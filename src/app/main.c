@@ -22,23 +22,25 @@ enum { N_VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void print_help(FILE *to)
 {
-    fputs("Usage: pensieve VERB [OPTIONS]\n\n"
-          "  pensieve pull                      fetch the model that suits this machine\n"
-          "  pensieve serve                     answer on http://127.0.0.1:7777\n"
-          "  scripts/claude-local               Claude Code on it, in this terminal only\n\nVerbs:\n",
-          to);
+    fputs(
+        "Usage: pensieve VERB [OPTIONS]\n\n"
+        "  pensieve pull                      fetch the model that suits this machine\n"
+        "  pensieve serve                     answer on http://127.0.0.1:7777\n"
+        "  scripts/claude-local               Claude Code on it, in this terminal only\n\nVerbs:\n",
+        to);
     for (size_t i = 0; i < N_VERBS; i++)
         fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].help);
     struct strbuf text;
     strbuf_init(&text, 64 * 1024);
     options_print_help(&text);
-    fprintf(to,
-            "\nOptions (each also as PENSIEVE_NAME in the environment and in the settings file):\n%s"
-            "  %-34s machine-readable output of list, status, version\n"
-            "\nExit codes: 0 done, 64 usage, 65 model damaged, 66 model missing, 69 no server,\n"
-            "71 not enough memory, 73 port taken, 74 download or disk, 75 stopped for lack of\n"
-            "memory, 77 key, 78 settings, 70 and 1 other failures.\n",
-            strbuf_cstr(&text), "--json");
+    fprintf(
+        to,
+        "\nOptions (each also as PENSIEVE_NAME in the environment and in the settings file):\n%s"
+        "  %-34s machine-readable output of list, status, version\n"
+        "\nExit codes: 0 done, 64 usage, 65 model damaged, 66 model missing, 69 no server,\n"
+        "71 not enough memory, 73 port taken, 74 download or disk, 75 stopped for lack of\n"
+        "memory, 77 key, 78 settings, 70 and 1 other failures.\n",
+        strbuf_cstr(&text), "--json");
     strbuf_free(&text);
 }
 
@@ -69,8 +71,7 @@ int main(int argc, char **argv)
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? EXIT_CODE_USAGE : EXIT_CODE_OK;
     }
-    const struct verb *verb =
-        find_verb(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
+    const struct verb *verb = find_verb(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
     if (verb == NULL)
         return unknown_verb(argv[1]);
 

@@ -1,9 +1,9 @@
-/* options -- the one table of settings, behind flags, PENSIEVE_* variables, the settings file, --help
- * and docs/CONFIGURATION.md.
+/* options -- the one table of settings, behind flags, PENSIEVE_* variables, the settings file,
+ * --help and docs/CONFIGURATION.md.
  *
- * Order: flag > environment > settings file (JSON with comments) > default.  A value that is wrong is
- * refused with its place (flag, variable, or file with line and column) and, for a name, the nearest
- * known one. */
+ * Order: flag > environment > settings file (JSON with comments) > default.  A value that is wrong
+ * is refused with its place (flag, variable, or file with line and column) and, for a name, the
+ * nearest known one. */
 #pragma once
 
 #include <stdint.h>
@@ -38,10 +38,10 @@ enum option_type {
     X(MEMORY_REJECT, "memory-reject", GB, "1", 0, 0, "GB",                                         \
       "free memory below which new requests are refused")                                          \
     X(MEMORY_STOP, "memory-stop", GB, "0.5", 0, 0, "GB", "free memory below which to stop")        \
-    X(MODELS, "models", TEXT, "", 0, 0, "DIR",                                             \
+    X(MODELS, "models", TEXT, "", 0, 0, "DIR",                                                     \
       "where models lie (default: ~/.local/share/pensieve/models)")                                \
     X(CACHE_DIR, "cache-dir", TEXT, "", 0, 0, "DIR",                                               \
-      "where measurements of this machine are kept (default: ~/.cache/pensieve)")                                             \
+      "where measurements of this machine are kept (default: ~/.cache/pensieve)")                  \
     X(LOG_LEVEL, "log-level", TEXT, "info", 0, 0, "error|warn|info|debug", "what is logged")       \
     X(CONFIG, "config", TEXT, "", 0, 0, "FILE",                                                    \
       "settings file (default: ~/.config/pensieve/config.json)")                                   \
@@ -56,7 +56,7 @@ enum option {
 #define X(id, name, type, value, low, high, arg, help) OPTION_##id,
     OPTION_MAP(X)
 #undef X
-    OPTION_COUNT
+        OPTION_COUNT
 };
 
 enum option_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENVIRONMENT, ORIGIN_FLAG };
@@ -64,10 +64,10 @@ enum option_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENVIRONMENT, ORIGIN_FLA
 struct options {
     char *values[OPTION_COUNT]; /* text; never NULL */
     enum option_origin origins[OPTION_COUNT];
-    char **rest;   /* arguments that are no options; borrowed */
+    char **rest; /* arguments that are no options; borrowed */
     size_t n_rest;
-    bool json;     /* --json */
-    bool help;     /* --help, -h */
+    bool json; /* --json */
+    bool help; /* --help, -h */
 };
 
 /* Reads flags from argv[1..argc) (argv[0] is the verb), then environment and file.  argv is

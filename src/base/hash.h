@@ -1,6 +1,7 @@
 /* hash -- XXH3 for checksums and look-ups, SHA-256 for identities, random bytes for ids.
  *
- * The libraries behind it (xxhash; libcrypto or CommonCrypto) are named in third_party/README.md. */
+ * The libraries behind it (xxhash; libcrypto or CommonCrypto) are named in third_party/README.md.
+ */
 #pragma once
 
 #include <stdint.h>

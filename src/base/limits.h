@@ -10,18 +10,18 @@ enum {
     LIMIT_BODY_BYTES = 32 * 1024 * 1024,
     LIMIT_BODIES_BYTES = 256 * 1024 * 1024, /* all request bodies being read or worked on */
     LIMIT_CONNECTIONS = 512,
-    LIMIT_PIPELINED_BYTES = 64 * 1024, /* read ahead while an answer is under way */
+    LIMIT_PIPELINED_BYTES = 64 * 1024,    /* read ahead while an answer is under way */
     LIMIT_OUTPUT_HIGH_BYTES = 256 * 1024, /* unsent answer of one connection: its writer waits */
     LIMIT_OUTPUT_LOW_BYTES = 64 * 1024,   /* ... and goes on */
 
-    LIMIT_HEADER_MS = 10 * 1000,     /* from the first byte to the end of the headers */
-    LIMIT_BODY_GRACE_MS = 5 * 1000,  /* then at least LIMIT_BODY_BYTES_PER_S on average */
+    LIMIT_HEADER_MS = 10 * 1000,    /* from the first byte to the end of the headers */
+    LIMIT_BODY_GRACE_MS = 5 * 1000, /* then at least LIMIT_BODY_BYTES_PER_S on average */
     LIMIT_BODY_BYTES_PER_S = 10 * 1024,
     LIMIT_KEEP_ALIVE_MS = 120 * 1000,
-    LIMIT_STALL_MS = 30 * 1000,      /* a client that takes nothing is dropped */
-    LIMIT_DRAIN_MS = 30 * 1000,      /* SIGTERM: time for running turns to end */
-    LIMIT_LINGER_MS = 2 * 1000,      /* after the last answer: what still comes is read, so that no
-                                        reset destroys the answer on its way */
+    LIMIT_STALL_MS = 30 * 1000, /* a client that takes nothing is dropped */
+    LIMIT_DRAIN_MS = 30 * 1000, /* SIGTERM: time for running turns to end */
+    LIMIT_LINGER_MS = 2 * 1000, /* after the last answer: what still comes is read, so that no
+                                   reset destroys the answer on its way */
     LIMIT_CHUNK_EXTENSION_BYTES = 256,
 
     /* JSON (wire/json_in). */

@@ -9,12 +9,12 @@
 
 #include "status.h"
 
-void *mem_alloc(size_t bytes);                  /* uninitialised; never NULL */
-void *mem_zalloc(size_t bytes);                 /* zeroed; never NULL        */
-void *mem_realloc(void *p, size_t bytes);       /* never NULL                */
-char *mem_strdup(const char *s);                /* never NULL                */
-char *mem_strndup(const char *s, size_t len);   /* never NULL; terminated    */
-void mem_free(void *p);                         /* NULL is fine              */
+void *mem_alloc(size_t bytes);                /* uninitialised; never NULL */
+void *mem_zalloc(size_t bytes);               /* zeroed; never NULL        */
+void *mem_realloc(void *p, size_t bytes);     /* never NULL                */
+char *mem_strdup(const char *s);              /* never NULL                */
+char *mem_strndup(const char *s, size_t len); /* never NULL; terminated    */
+void mem_free(void *p);                       /* NULL is fine              */
 
 MUST_USE void *mem_try_alloc(size_t bytes);
 MUST_USE void *mem_try_realloc(void *p, size_t bytes); /* on NULL `p` is unchanged */

@@ -26,14 +26,15 @@
     X(KV_CELLS_TOTAL, "pensieve_kv_cells", "gauge", "KV cells in the pool")                        \
     X(CONNECTIONS, "pensieve_connections", "gauge", "Open client connections")                     \
     X(MEMORY_AVAILABLE, "pensieve_memory_available_bytes", "gauge", "Memory free for use")         \
-    X(MEMORY_STATE, "pensieve_memory_state", "gauge", "0 safe, 1 caution, 2 critical, 3 emergency")\
+    X(MEMORY_STATE, "pensieve_memory_state", "gauge",                                              \
+      "0 safe, 1 caution, 2 critical, 3 emergency")                                                \
     X(REJECTED_MEMORY, "pensieve_rejected_memory_total", "counter", "Requests refused: memory")
 
 enum metric {
 #define X(id, name, type, help) METRIC_##id,
     METRIC_MAP(X)
 #undef X
-    METRIC_COUNT
+        METRIC_COUNT
 };
 
 void metric_add(enum metric m, int64_t delta);

@@ -4,7 +4,8 @@
  * written only on success.  Where a person will read the cause, the last parameter is a
  * `struct error *`, filled where the cause is known and wrapped at most once on the way up.
  *
- * Not an exception system: a status never carries ownership, and an error never holds prompt text. */
+ * Not an exception system: a status never carries ownership, and an error never holds prompt text.
+ */
 #pragma once
 
 #include <stdarg.h>
@@ -12,9 +13,9 @@
 #include <stddef.h>
 
 #if defined(__GNUC__)
-#define MUST_USE __attribute__((warn_unused_result))
+#define MUST_USE               __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define NO_RETURN __attribute__((noreturn))
+#define NO_RETURN              __attribute__((noreturn))
 #else
 #define MUST_USE
 #define PRINTF_LIKE(fmt, args)
@@ -24,18 +25,18 @@
 /* name, text.  The server maps each to one HTTP status (server/route.c). */
 #define STATUS_MAP(X)                                                                              \
     X(OK, "success")                                                                               \
-    X(AGAIN, "not ready yet")                    /* a time limit passed; call again            */  \
-    X(CANCELLED, "cancelled")                    /* the other side went away or asked to stop  */  \
-    X(INVALID, "invalid request")                /* the caller's input is at fault             */  \
-    X(TOO_LARGE, "too large")                    /* a ceiling in limits.h was reached          */  \
-    X(TOO_LONG, "prompt is too long")            /* the prompt does not fit the window         */  \
+    X(AGAIN, "not ready yet")         /* a time limit passed; call again            */             \
+    X(CANCELLED, "cancelled")         /* the other side went away or asked to stop  */             \
+    X(INVALID, "invalid request")     /* the caller's input is at fault             */             \
+    X(TOO_LARGE, "too large")         /* a ceiling in limits.h was reached          */             \
+    X(TOO_LONG, "prompt is too long") /* the prompt does not fit the window         */             \
     X(UNAUTHENTICATED, "authentication failed")                                                    \
     X(FORBIDDEN, "forbidden")                                                                      \
     X(NOT_FOUND, "not found")                                                                      \
-    X(BUSY, "busy")                              /* queue full; trying later helps             */  \
-    X(NO_MEMORY, "not enough memory")            /* the governor or a reservation said no      */  \
+    X(BUSY, "busy")                   /* queue full; trying later helps             */             \
+    X(NO_MEMORY, "not enough memory") /* the governor or a reservation said no      */             \
     X(IO, "input/output error")                                                                    \
-    X(CORRUPT, "damaged data")                   /* a checksum or a format check failed        */  \
+    X(CORRUPT, "damaged data") /* a checksum or a format check failed        */                    \
     X(UNSUPPORTED, "not supported")                                                                \
     X(INTERNAL, "internal error")
 

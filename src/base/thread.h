@@ -7,7 +7,8 @@
 
 /* Starts `run(arg)` on a thread called `name` (at most 15 bytes show up in ps and gdb), with a
  * stack of 8 MiB: llama.cpp's template and grammar parsers recurse. */
-MUST_USE enum status thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *arg);
+MUST_USE enum status thread_start(pthread_t *out, const char *name, void *(*run)(void *),
+                                  void *arg);
 
 /* A condition that waits by the monotonic clock. */
 void thread_cond_init(pthread_cond_t *cond);

@@ -22,7 +22,7 @@ struct cell_run {
     struct cell_run *parent;
     uint32_t length;
     uint32_t refs;
-    uint64_t visit; /* the last walk that came by; see next_visit */
+    uint64_t visit;     /* the last walk that came by; see next_visit */
     uint32_t refs_seen; /* by prefix_check */
 };
 
@@ -432,11 +432,11 @@ void prefix_check(struct prefix *p)
         const struct prefix_leaf *leaf = &p->leaves[i];
         INVARIANT(leaf->owner == p);
         INVARIANT(leaf->is_live || (!leaf->is_pinned && leaf->n_tokens == 0)); /* 1 */
-        INVARIANT((leaf->tail == NULL) == (leaf->n_tokens == 0));             /* 5 */
+        INVARIANT((leaf->tail == NULL) == (leaf->n_tokens == 0));              /* 5 */
         n_cells += check_chain(leaf, visit);
     }
-    INVARIANT(n_cells == p->cells_used);               /* 7 */
-    INVARIANT(n_cells <= p->model->info.n_cells);      /* 4 */
+    INVARIANT(n_cells == p->cells_used);          /* 7 */
+    INVARIANT(n_cells <= p->model->info.n_cells); /* 4 */
 
     for (uint32_t i = 0; i < p->n_leaves; i++) {
         size_t n_tokens = 0;

@@ -5,8 +5,8 @@
  * cells (seq_copy).  Sequences of ended turns stay as idle leaves until their cells or ids are
  * needed; then the least recently used one goes.
  *
- * A model that can't share prefixes (info.can_share_prefix) lends only whole idle leaves, and only to
- * prompts that are longer.
+ * A model that can't share prefixes (info.can_share_prefix) lends only whole idle leaves, and only
+ * to prompts that are longer.
  *
  * What it is not: not the store on disk, and it computes nothing.  Owner: the scheduler thread.
  *
@@ -31,8 +31,8 @@ struct prefix *prefix_create(struct model *m);
 void prefix_destroy(struct prefix *p);
 
 /* A pinned leaf for a prompt, with as much of it as is known: *out_reused of its tokens are in the
- * pool already (at most n_tokens - 1: the last one is computed for its logits).  Evicts an idle leaf
- * where no sequence id is free.  STATUS_BUSY when all are pinned. */
+ * pool already (at most n_tokens - 1: the last one is computed for its logits).  Evicts an idle
+ * leaf where no sequence id is free.  STATUS_BUSY when all are pinned. */
 MUST_USE enum status prefix_acquire(struct prefix *p, uint64_t namespace_key,
                                     const model_token *tokens, size_t n_tokens,
                                     struct prefix_leaf **out, size_t *out_reused);

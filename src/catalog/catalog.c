@@ -162,6 +162,7 @@ enum status catalog_resolve(const char *spec, char **out_path,
     }
     const char *near = catalog_nearest(name);
     if (near != NULL)
-        return error_set(err, STATUS_NOT_FOUND, "no model or file %s; did you mean %s?", spec, near);
+        return error_set(err, STATUS_NOT_FOUND, "no model or file %s; did you mean %s?", spec,
+                         near);
     return error_set(err, STATUS_NOT_FOUND, "no model or file %s; see `pensieve list`", spec);
 }

@@ -12,13 +12,13 @@
 enum { CATALOG_PARTS = 32 };
 
 struct catalog_model {
-    const char *name;    /* "qwen2.5-coder:1.5b" */
+    const char *name; /* "qwen2.5-coder:1.5b" */
     const char *family;
     const char *licence;
-    const char *file;    /* name in the models folder */
-    bool is_chat;        /* can hold a conversation; false for base models */
-    const char *url;     /* of the one file, over https; NULL where there is none */
-    const char *sha256;  /* lower-case hex of the whole file */
+    const char *file;   /* name in the models folder */
+    bool is_chat;       /* can hold a conversation; false for base models */
+    const char *url;    /* of the one file, over https; NULL where there is none */
+    const char *sha256; /* lower-case hex of the whole file */
     uint64_t bytes;
     uint32_t context_tokens;
     uint64_t kv_bytes_per_token;
@@ -49,7 +49,7 @@ const char *catalog_nearest(struct str name);
 char *catalog_path(const struct catalog_model *m);
 bool catalog_is_here(const struct catalog_model *m); /* present with the right size */
 
-/* `spec` is a known name or a path to a .gguf file.  On success *out_path is the file (mem_free) and
- * *out_model its entry or NULL.  STATUS_NOT_FOUND says what to do. */
+/* `spec` is a known name or a path to a .gguf file.  On success *out_path is the file (mem_free)
+ * and *out_model its entry or NULL.  STATUS_NOT_FOUND says what to do. */
 MUST_USE enum status catalog_resolve(const char *spec, char **out_path,
                                      const struct catalog_model **out_model, struct error *err);

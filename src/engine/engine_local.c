@@ -1,7 +1,7 @@
 /* engine_local -- see engine_local.h.
  *
- * start() runs on a short worker: canonical form, tokens, the checks that may refuse.  next() runs on
- * the turn's worker: text from the scheduler through the splitter.  The loader thread makes the
+ * start() runs on a short worker: canonical form, tokens, the checks that may refuse.  next() runs
+ * on the turn's worker: text from the scheduler through the splitter.  The loader thread makes the
  * model once; until then requests are told to come back. */
 #include "engine/engine_local.h"
 
@@ -43,8 +43,8 @@ struct local_turn {
     struct strbuf bytes; /* text on its way to the splitter */
     struct str *stops;   /* arena: the template's, then the request's */
     size_t n_template_stops;
-    bool was_clamped;    /* the window left less than max_tokens asked for */
-    bool has_ended;      /* the job's end was seen */
+    bool was_clamped; /* the window left less than max_tokens asked for */
+    bool has_ended;   /* the job's end was seen */
     bool has_said_end;
     struct job_output last;
 };

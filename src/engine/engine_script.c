@@ -154,10 +154,14 @@ static const struct {
     const char *name;
     enum status status;
 } refusals[] = {
-    {"invalid", STATUS_INVALID},     {"too_long", STATUS_TOO_LONG},
-    {"busy", STATUS_BUSY},           {"no_memory", STATUS_NO_MEMORY},
-    {"internal", STATUS_INTERNAL},   {"too_large", STATUS_TOO_LARGE},
-    {"overloaded", STATUS_NO_MEMORY}, {"api_error", STATUS_INTERNAL},
+    {"invalid", STATUS_INVALID},
+    {"too_long", STATUS_TOO_LONG},
+    {"busy", STATUS_BUSY},
+    {"no_memory", STATUS_NO_MEMORY},
+    {"internal", STATUS_INTERNAL},
+    {"too_large", STATUS_TOO_LARGE},
+    {"overloaded", STATUS_NO_MEMORY},
+    {"api_error", STATUS_INTERNAL},
 };
 
 static enum status status_named(struct str name)
@@ -277,7 +281,7 @@ static enum status wait_release(struct script_turn *t, struct str name, unsigned
         thread_cond_wait_ms(&e->changed, &e->mutex, (unsigned)(until_ms - now_ms));
     }
     e->n_waiting--;
-    enum status st = t->is_cancelled ? STATUS_CANCELLED
+    enum status st = t->is_cancelled        ? STATUS_CANCELLED
                      : is_released(e, name) ? STATUS_OK
                                             : STATUS_AGAIN;
     pthread_mutex_unlock(&e->mutex);
@@ -331,8 +335,10 @@ static void done_event(struct script_turn *t, struct str rest, struct event *out
         const char *name;
         enum stop_reason reason;
     } reasons[] = {
-        {"end_turn", STOP_END_TURN},       {"max_tokens", STOP_MAX_TOKENS},
-        {"tool_use", STOP_TOOL_USE},       {"stop_sequence", STOP_SEQUENCE},
+        {"end_turn", STOP_END_TURN},
+        {"max_tokens", STOP_MAX_TOKENS},
+        {"tool_use", STOP_TOOL_USE},
+        {"stop_sequence", STOP_SEQUENCE},
         {"context_window", STOP_CONTEXT_WINDOW},
     };
     struct str text;
@@ -436,7 +442,7 @@ static enum status script_next(struct turn *turn, unsigned timeout_ms, struct ev
         }
         if (take_piece(t, out))
             return STATUS_OK;
-        struct str line = t->line.len > 0 ? t->line
+        struct str line = t->line.len > 0         ? t->line
                           : t->at < t->script.len ? next_line(t)
                                                   : STR("done end_turn");
         t->line = (struct str){0};

@@ -17,8 +17,8 @@
 
 struct engine *engine_script_create(const char *script_dir);
 
-/* {"started":n,"finished":n,"cancelled":n,"waiting":n}: turns since the start, and those that stand at
- * a `wait` now. */
+/* {"started":n,"finished":n,"cancelled":n,"waiting":n}: turns since the start, and those that stand
+ * at a `wait` now. */
 void engine_script_print_stats(struct engine *e, struct strbuf *out);
 
 /* Lets every turn that waits, or will wait, for `name` go on. */

@@ -195,9 +195,8 @@ static enum status read_source(const char *path, struct mem_sample *out, struct 
 static enum status take_reading(struct governor *g, struct mem_sample *out, struct error *err)
 {
     uint64_t begin_us = clock_now_us();
-    enum status st = g->source_file != NULL
-                         ? read_source(g->source_file, out, err)
-                         : meminfo_read(g->options.model_mapped_bytes, out, err);
+    enum status st = g->source_file != NULL ? read_source(g->source_file, out, err)
+                                            : meminfo_read(g->options.model_mapped_bytes, out, err);
     atomic_store(&g->reading_us, clock_now_us() - begin_us);
     return st;
 }

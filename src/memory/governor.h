@@ -56,9 +56,9 @@ MUST_USE enum status governor_rules_check(const struct governor_rules *rules, st
 struct governor;
 struct governor_options {
     struct governor_rules rules;
-    const char *source_file;          /* tests: "available_bytes" as decimal text, re-read; or NULL */
-    uint64_t model_mapped_bytes;      /* our own weights in the page cache: not free memory */
-    void (*on_emergency)(void *arg);  /* called once, on the memory thread */
+    const char *source_file;     /* tests: "available_bytes" as decimal text, re-read; or NULL */
+    uint64_t model_mapped_bytes; /* our own weights in the page cache: not free memory */
+    void (*on_emergency)(void *arg); /* called once, on the memory thread */
     void *arg;
 };
 MUST_USE enum status governor_start(const struct governor_options *options, struct governor **out,

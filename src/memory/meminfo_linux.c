@@ -156,8 +156,7 @@ enum status meminfo_linux_read(const char *root, uint64_t own_mapped_bytes, stru
     return STATUS_OK;
 }
 
-enum status meminfo_linux_self(const char *root, uint64_t *out_anon_bytes,
-                               uint64_t *out_file_bytes)
+enum status meminfo_linux_self(const char *root, uint64_t *out_anon_bytes, uint64_t *out_file_bytes)
 {
     struct strbuf status;
     uint64_t anon, file;

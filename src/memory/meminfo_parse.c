@@ -249,8 +249,8 @@ bool mem_cgroup_parent(struct mem_cgroup *g)
 }
 
 /* How much of the group's memory the kernel would take back without harm: inactive file pages, half
- * of the active ones (they are in use, but not all at once) and reclaimable slab.  Never more of the
- * file pages than are not our weights. */
+ * of the active ones (they are in use, but not all at once) and reclaimable slab.  Never more of
+ * the file pages than are not our weights. */
 static uint64_t reclaimable(bool is_v2, struct str stat, uint64_t own_mapped_bytes)
 {
     uint64_t inactive = 0, active = 0, slab = 0;

@@ -9,8 +9,8 @@
 
 #define MEMINFO_UNLIMITED UINT64_MAX
 
-/* The number in the line of `text` that begins with `key` (then blanks or a colon): plain, in kB, or
- * "max" / "unlimited".  False when there is no such line or no number in it. */
+/* The number in the line of `text` that begins with `key` (then blanks or a colon): plain, in kB,
+ * or "max" / "unlimited".  False when there is no such line or no number in it. */
 bool meminfo_find_number(struct str text, const char *key, uint64_t *out);
 
 /* The number that `text` begins with; "max" and "unlimited" are MEMINFO_UNLIMITED. */
@@ -61,7 +61,7 @@ MUST_USE enum status meminfo_parse_group(bool is_v2, const struct mem_cgroup_fil
 struct mem_page_counts {
     uint64_t page_bytes;
     uint64_t total_bytes;
-    uint64_t internal;  /* anonymous pages, purgeable ones included */
+    uint64_t internal; /* anonymous pages, purgeable ones included */
     uint64_t purgeable;
     uint64_t wired;
     uint64_t compressor;

@@ -1,7 +1,7 @@
 /* chat -- the model's own chat format: messages -> one prompt string; reply text -> message.
  *
- * A C face over llama.cpp's Jinja templates, tool-call grammars and reply parsers (chat_llama.cpp is
- * the one file that sees them).  Plain strings and small structs in and out; knows no tokens, no
+ * A C face over llama.cpp's Jinja templates, tool-call grammars and reply parsers (chat_llama.cpp
+ * is the one file that sees them).  Plain strings and small structs in and out; knows no tokens, no
  * Messages API.  A template is read-only after creation and may be used by any thread; no function
  * throws. */
 #pragma once
@@ -12,12 +12,12 @@
 struct chat_template;
 
 struct chat_caps {
-    bool system_first;     /* takes a system message at the beginning */
-    bool system_anywhere;  /* and between other messages, rendered where it stands */
-    bool tools;            /* describes tools itself */
-    bool tool_calls;       /* renders past calls and results itself */
+    bool system_first;    /* takes a system message at the beginning */
+    bool system_anywhere; /* and between other messages, rendered where it stands */
+    bool tools;           /* describes tools itself */
+    bool tool_calls;      /* renders past calls and results itself */
     bool parallel_calls;
-    bool thinking;         /* can reason, and enable_thinking matters or tags are known */
+    bool thinking; /* can reason, and enable_thinking matters or tags are known */
 };
 
 struct chat_call {
@@ -29,10 +29,10 @@ struct chat_call {
 struct chat_message {
     const char *role; /* "system", "user", "assistant", "tool" */
     struct str content;
-    struct str reasoning; /* assistant */
+    struct str reasoning;          /* assistant */
     const struct chat_call *calls; /* assistant */
     size_t n_calls;
-    struct str call_id; /* tool */
+    struct str call_id;   /* tool */
     struct str tool_name; /* tool */
 };
 
@@ -64,9 +64,9 @@ struct chat_prompt {
     char *generation_prompt;     /* the end of `text` that belongs to the reply, e.g. "<think>\n" */
     char *thinking_start;        /* "" where the model does not reason */
     char *thinking_end;
-    char **stops;                /* texts that end the reply besides end-of-generation tokens */
+    char **stops; /* texts that end the reply besides end-of-generation tokens */
     size_t n_stops;
-    struct chat_parser *parser;  /* opaque */
+    struct chat_parser *parser; /* opaque */
 };
 
 struct chat_reply {

@@ -30,7 +30,8 @@ struct chat_parser {
     common_chat_parser_params params;
 };
 
-namespace {
+namespace
+{
 
 std::string to_string(struct str s)
 {
@@ -129,7 +130,8 @@ void take_grammar(const common_chat_params &params, struct grammar_spec *out)
     out->lazy = params.grammar_lazy;
     out->prefix = {copy(params.generation_prompt), params.generation_prompt.size()};
     size_t n = params.grammar_triggers.size();
-    auto *triggers = (struct grammar_trigger *)mem_zalloc(mem_array_bytes(n, sizeof *out->triggers));
+    auto *triggers =
+        (struct grammar_trigger *)mem_zalloc(mem_array_bytes(n, sizeof *out->triggers));
     for (size_t i = 0; i < n; i++) {
         const common_grammar_trigger &t = params.grammar_triggers[i];
         triggers[i] = {to_trigger_type(t.type), {copy(t.value), t.value.size()}};
@@ -189,7 +191,8 @@ std::string try_render(const common_chat_templates *templates,
     in.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
     in.now = today();
     if (with_tool)
-        in.tools.push_back({middle_mark, "Reads.", "{\"type\":\"object\",\"properties\":"
+        in.tools.push_back({middle_mark, "Reads.",
+                            "{\"type\":\"object\",\"properties\":"
                             "{\"path\":{\"type\":\"string\"}},\"required\":[\"path\"]}"});
     try {
         return common_chat_templates_apply(templates, in).prompt;
@@ -241,10 +244,10 @@ chat_caps probe(const common_chat_templates *templates)
 {
     chat_caps caps = {};
     auto known = common_chat_templates_get_caps(templates);
-    caps.system_first = count(try_render(templates,
-                                         {say("system", middle_mark), say("user", last_mark)},
-                                         false, false),
-                              middle_mark) > 0;
+    caps.system_first =
+        count(try_render(templates, {say("system", middle_mark), say("user", last_mark)}, false,
+                         false),
+              middle_mark) > 0;
     caps.system_anywhere = caps.system_first && system_stands_anywhere(templates);
     caps.tools =
         count(try_render(templates, {say("user", last_mark)}, true, false), middle_mark) > 0;
@@ -324,8 +327,8 @@ enum status chat_parse(const struct chat_prompt *p, struct str reply, bool is_pa
                        struct chat_reply *out)
 {
     try {
-        auto *msg = new common_chat_msg(
-            common_chat_parse(to_string(reply), is_partial, p->parser->params));
+        auto *msg =
+            new common_chat_msg(common_chat_parse(to_string(reply), is_partial, p->parser->params));
         size_t n = msg->tool_calls.size();
         auto *calls = (struct chat_call *)mem_zalloc(mem_array_bytes(n, sizeof *out->calls));
         for (size_t i = 0; i < n; i++) {
@@ -336,7 +339,9 @@ enum status chat_parse(const struct chat_prompt *p, struct str reply, bool is_pa
         }
         *out = {{msg->content.data(), msg->content.size()},
                 {msg->reasoning_content.data(), msg->reasoning_content.size()},
-                calls, n, msg};
+                calls,
+                n,
+                msg};
         return STATUS_OK;
     } catch (const std::exception &) {
         return STATUS_INVALID;

@@ -90,9 +90,9 @@ static enum status check(const struct gguf_context *g, const char *path, struct 
         return error_set(err, STATUS_CORRUPT, "%s names no architecture: not a language model",
                          path);
     if (!tensors_fit(g, facts->file_bytes, &facts->weights_bytes))
-        return error_set(err, STATUS_CORRUPT,
-                         "%s is cut off or damaged: its tensors do not lie inside the file; " REMEDY,
-                         path);
+        return error_set(
+            err, STATUS_CORRUPT,
+            "%s is cut off or damaged: its tensors do not lie inside the file; " REMEDY, path);
 
     const char *arch = gguf_get_val_str(g, arch_key);
     uint64_t n_layer = arch_integer(g, arch, "block_count", 0);

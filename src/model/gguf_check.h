@@ -11,8 +11,8 @@
 
 struct gguf_facts {
     uint64_t file_bytes;
-    uint64_t meta_bytes;    /* where the tensors begin */
-    uint64_t weights_bytes; /* sum of the tensors */
+    uint64_t meta_bytes;        /* where the tensors begin */
+    uint64_t weights_bytes;     /* sum of the tensors */
     uint64_t kv_bytes_per_cell; /* f16 keys and values of one position, all attention layers */
     uint32_t n_layer;
     uint32_t n_embd;

@@ -19,7 +19,8 @@ struct grammar {
     std::vector<llama_token_data> row;
 };
 
-namespace {
+namespace
+{
 
 std::string escape_regex(const std::string &text)
 {

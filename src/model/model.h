@@ -26,16 +26,16 @@ struct model;
 struct grammar; /* a grammar and its state along one reply */
 
 struct model_info {
-    char name[128];         /* general.name or the file's name */
-    char fingerprint[65];   /* SHA-256, hex, of what makes KV comparable */
+    char name[128];       /* general.name or the file's name */
+    char fingerprint[65]; /* SHA-256, hex, of what makes KV comparable */
     uint32_t n_vocab;
-    uint32_t n_cells;       /* size of the KV pool */
-    uint32_t n_sequences;   /* sequence ids are 0 .. n_sequences-1 */
+    uint32_t n_cells;     /* size of the KV pool */
+    uint32_t n_sequences; /* sequence ids are 0 .. n_sequences-1 */
     uint32_t n_context_trained;
     uint64_t weights_bytes; /* resident while loaded */
     uint64_t kv_bytes_per_cell;
-    bool can_share_prefix;  /* false for recurrent models: only whole sequences can be reused */
-    model_token bos;        /* MODEL_NO_TOKEN where prompts have none */
+    bool can_share_prefix;    /* false for recurrent models: only whole sequences can be reused */
+    model_token bos;          /* MODEL_NO_TOKEN where prompts have none */
     struct str chat_template; /* Jinja source, "" where the model has none */
     char bos_text[64];
     char eos_text[64];
@@ -58,10 +58,10 @@ enum model_result {
 };
 
 enum grammar_trigger_type {
-    GRAMMAR_TRIGGER_WORD,    /* starts where this text appears in the reply */
-    GRAMMAR_TRIGGER_PATTERN, /* a regular expression matched anywhere in the reply */
+    GRAMMAR_TRIGGER_WORD,         /* starts where this text appears in the reply */
+    GRAMMAR_TRIGGER_PATTERN,      /* a regular expression matched anywhere in the reply */
     GRAMMAR_TRIGGER_PATTERN_FULL, /* ... matched from the beginning of the reply */
-    GRAMMAR_TRIGGER_TOKEN,   /* starts with this special token (`text` is its piece) */
+    GRAMMAR_TRIGGER_TOKEN,        /* starts with this special token (`text` is its piece) */
 };
 
 struct grammar_trigger {
@@ -70,11 +70,12 @@ struct grammar_trigger {
 };
 
 struct grammar_spec {
-    struct str text;  /* GBNF; "" for none */
-    bool lazy;        /* wait for a trigger */
+    struct str text; /* GBNF; "" for none */
+    bool lazy;       /* wait for a trigger */
     const struct grammar_trigger *triggers;
     size_t n_triggers;
-    struct str prefix; /* what the prompt already wrote of the reply; accepted first when not lazy */
+    struct str
+        prefix; /* what the prompt already wrote of the reply; accepted first when not lazy */
 };
 
 struct model_ops {

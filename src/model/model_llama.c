@@ -13,8 +13,8 @@
 #include "model/grammar_llama.h"
 
 enum {
-    CELLS_STEP = 256,   /* libllama pads the pool to this */
-    POLL_LEVEL = 0,     /* of 100: waiting threads sleep at once and leave the cores to the server */
+    CELLS_STEP = 256, /* libllama pads the pool to this */
+    POLL_LEVEL = 0,   /* of 100: waiting threads sleep at once and leave the cores to the server */
     FINGERPRINT_BYTES = 1024 * 1024,
     FINGERPRINT_VERSION = 1,
 };
@@ -236,7 +236,8 @@ static enum status load_weights(struct model_llama *ml, const struct model_llama
 }
 
 /* With mainline's CPU kernels attention without the flash form decodes about twice as fast at the
- * depth of an agent's prompt, and reads 6 % slower (docs/decisions); on a GPU it is the other way. */
+ * depth of an agent's prompt, and reads 6 % slower (docs/decisions); on a GPU it is the other way.
+ */
 static enum llama_flash_attn_type choose_flash(const struct model_llama_options *options)
 {
     switch (options->flash) {
@@ -295,13 +296,14 @@ static enum status fingerprint(const struct model_llama *ml, const char *path,
     fclose(file);
 
     char settings[256];
-    int len = snprintf(settings, sizeof settings, "v%d size=%llu weights=%llu meta=%llu kv=f16/f16 "
-                       "flash=%d layers=%u embd=%u rope=%g %s",
-                       FINGERPRINT_VERSION, (unsigned long long)facts->file_bytes,
-                       (unsigned long long)facts->weights_bytes,
-                       (unsigned long long)facts->meta_bytes, (int)flash, facts->n_layer,
-                       facts->n_embd, (double)llama_model_rope_freq_scale_train(ml->weights),
-                       llama_version());
+    int len =
+        snprintf(settings, sizeof settings,
+                 "v%d size=%llu weights=%llu meta=%llu kv=f16/f16 "
+                 "flash=%d layers=%u embd=%u rope=%g %s",
+                 FINGERPRINT_VERSION, (unsigned long long)facts->file_bytes,
+                 (unsigned long long)facts->weights_bytes, (unsigned long long)facts->meta_bytes,
+                 (int)flash, facts->n_layer, facts->n_embd,
+                 (double)llama_model_rope_freq_scale_train(ml->weights), llama_version());
     struct sha256 *h = sha256_create();
     sha256_update(h, settings, (size_t)len < sizeof settings ? (size_t)len : sizeof settings);
     sha256_update(h, head, n);
@@ -355,13 +357,14 @@ enum status model_llama_measure(const char *path, uint32_t n_cells, struct model
     if (st != STATUS_OK)
         return st;
 
-    /* The largest buffers of one 512-row step: the logits of a few rows, the attention scores of one
-     * layer (rows x cells x heads, f32, without the flash form), and the feed-forward's two
+    /* The largest buffers of one 512-row step: the logits of a few rows, the attention scores of
+     * one layer (rows x cells x heads, f32, without the flash form), and the feed-forward's two
      * intermediate results. */
     uint64_t rows = MODEL_BATCH_ROWS;
     uint64_t heads = facts.n_embd / 64 > 0 ? facts.n_embd / 64 : 1;
     uint64_t scores = rows * n_cells * heads * sizeof(float);
-    uint64_t hidden = rows * ((uint64_t)facts.n_feed_forward * 2 + facts.n_embd * 8u) * sizeof(float);
+    uint64_t hidden =
+        rows * ((uint64_t)facts.n_feed_forward * 2 + facts.n_embd * 8u) * sizeof(float);
     uint64_t logits = (uint64_t)facts.n_vocab * 32 * sizeof(float);
     *out = (struct model_llama_needs){
         .weights_bytes = facts.weights_bytes,

@@ -6,14 +6,14 @@
 enum model_flash { MODEL_FLASH_AUTO, MODEL_FLASH_ON, MODEL_FLASH_OFF };
 
 struct model_llama_options {
-    const char *path;      /* the GGUF file */
-    uint32_t n_cells;      /* KV pool; rounded up to 256 */
-    uint32_t n_sequences;  /* <= 64 */
-    uint32_t n_threads;    /* >= 1 */
+    const char *path;     /* the GGUF file */
+    uint32_t n_cells;     /* KV pool; rounded up to 256 */
+    uint32_t n_sequences; /* <= 64 */
+    uint32_t n_threads;   /* >= 1 */
     enum model_flash flash;
-    bool repack;           /* let ggml keep a second, repacked copy of the weights: faster prefill on
-                              some CPUs for up to twice the memory */
-    uint32_t n_gpu_layers; /* where ggml was built with a GPU */
+    bool repack; /* let ggml keep a second, repacked copy of the weights: faster prefill on
+                    some CPUs for up to twice the memory */
+    uint32_t n_gpu_layers;                          /* where ggml was built with a GPU */
     void (*on_progress)(float fraction, void *arg); /* while loading; may be NULL */
     void *arg;
 };

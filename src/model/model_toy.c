@@ -20,7 +20,8 @@ static const char chat_template[] =
     "{{- '# Tools\\n\\nYou may call functions. Their signatures are within <tools></tools>:\\n"
     "<tools>' }}"
     "{%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}"
-    "{{- '\\n</tools>\\n\\nFor each call, return a JSON object with the function name and arguments "
+    "{{- '\\n</tools>\\n\\nFor each call, return a JSON object with the function name and "
+    "arguments "
     "within <tool_call></tool_call>:\\n<tool_call>\\n{\"name\": <function-name>, \"arguments\": "
     "<args-json-object>}\\n</tool_call><|im_end|>\\n' }}"
     "{%- endif %}"
@@ -242,9 +243,8 @@ static void add_row(struct toy *toy, const struct model_row *row)
     struct sequence *seq = &toy->sequences[row->sequence];
     INVARIANT(row->position == seq->len); /* no hole, no double position */
     uint32_t at = take_cell(toy);
-    toy->cells[at] = (struct cell){.users = UINT64_C(1) << row->sequence,
-                                   .position = row->position,
-                                   .token = row->token};
+    toy->cells[at] = (struct cell){
+        .users = UINT64_C(1) << row->sequence, .position = row->position, .token = row->token};
     seq->cells[seq->len++] = at;
 }
 
@@ -438,8 +438,8 @@ struct model *model_toy_create(const struct model_toy_options *options)
     fill_info(&toy->base.info, options);
     toy->cells = mem_zalloc(mem_array_bytes(options->n_cells, sizeof *toy->cells));
     toy->scratch = mem_alloc(mem_array_bytes(options->n_cells, sizeof *toy->scratch));
-    toy->logits = mem_alloc(
-        mem_array_bytes((size_t)MODEL_BATCH_ROWS * MODEL_TOY_VOCAB, sizeof *toy->logits));
+    toy->logits =
+        mem_alloc(mem_array_bytes((size_t)MODEL_BATCH_ROWS * MODEL_TOY_VOCAB, sizeof *toy->logits));
     for (uint32_t i = 0; i < options->n_sequences; i++)
         toy->sequences[i].cells =
             mem_alloc(mem_array_bytes(options->n_cells, sizeof *toy->sequences[i].cells));

@@ -1,6 +1,6 @@
-/* model_toy -- a model that is a rule instead of weights: deterministic, instant, with the KV pool's
- * rules enforced (INVARIANT on a hole, a double position or a foreign cell), so that scheduler and
- * prefix code are tested without a file.
+/* model_toy -- a model that is a rule instead of weights: deterministic, instant, with the KV
+ * pool's rules enforced (INVARIANT on a hole, a double position or a foreign cell), so that
+ * scheduler and prefix code are tested without a file.
  *
  * Tokens are bytes (0..255) plus the control tokens <|im_start|> and <|im_end|> (256, 257; the
  * latter ends a reply) of its ChatML template.  It has no grammars.
@@ -8,10 +8,10 @@
  * The next token is a pure function of the sequence's tokens.  The reply begins after the last
  * "<|im_start|>assistant\n", or, where there is none, after the script.  The script is the text
  * after the last "say:" before the reply, up to a newline or a control token; in it, the two
- * characters \n stand for a newline.  The model says the script and then <|im_end|>.  (A script that
- * nothing ends yet is ended by the model itself, with a newline, as it could not tell it from the
- * reply.)  Without a "say:" it says letters for ever, each a hash of all tokens before it, so that
- * any mistake in reused KV changes the reply. */
+ * characters \n stand for a newline.  The model says the script and then <|im_end|>.  (A script
+ * that nothing ends yet is ended by the model itself, with a newline, as it could not tell it from
+ * the reply.)  Without a "say:" it says letters for ever, each a hash of all tokens before it, so
+ * that any mistake in reused KV changes the reply. */
 #pragma once
 
 #include "model/model.h"
@@ -24,9 +24,10 @@ enum {
 
 struct model_toy_options {
     uint32_t n_cells;
-    uint32_t n_sequences;   /* <= 64 */
-    uint32_t step_us;       /* time that a row takes, slept in slices that ask for abort */
-    uint32_t fail_decode_at; /* the n-th decode returns MODEL_FAILED, and all later ones; 0: never */
+    uint32_t n_sequences; /* <= 64 */
+    uint32_t step_us;     /* time that a row takes, slept in slices that ask for abort */
+    uint32_t
+        fail_decode_at; /* the n-th decode returns MODEL_FAILED, and all later ones; 0: never */
 };
 
 struct model *model_toy_create(const struct model_toy_options *options);

@@ -32,8 +32,8 @@ struct sampler *sampler_create(const struct sampler_params *params, uint32_t n_v
     s->n_vocab = n_vocab;
     s->random_state = params->seed;
     if (params->repeat_penalty != 1 && params->repeat_penalty > 0 && params->repeat_last_n > 0) {
-        s->history_capacity = params->repeat_last_n < MAX_HISTORY ? (size_t)params->repeat_last_n
-                                                                  : MAX_HISTORY;
+        s->history_capacity =
+            params->repeat_last_n < MAX_HISTORY ? (size_t)params->repeat_last_n : MAX_HISTORY;
         s->history = mem_alloc(mem_array_bytes(s->history_capacity, sizeof *s->history));
     }
     return s;

@@ -16,9 +16,9 @@ enum { STOPPER_NONE = -1 };
 struct stopper {
     const struct str *stops; /* borrowed; none is empty */
     size_t n_stops;
-    struct strbuf held;      /* bytes not released yet */
-    uint32_t *matched;       /* [n_stops] how much of each the stream ends with */
-    uint32_t **fallback;     /* [n_stops][length] the longest border of each beginning */
+    struct strbuf held;  /* bytes not released yet */
+    uint32_t *matched;   /* [n_stops] how much of each the stream ends with */
+    uint32_t **fallback; /* [n_stops][length] the longest border of each beginning */
 };
 
 void stopper_init(struct stopper *s, const struct str *stops, size_t n_stops);

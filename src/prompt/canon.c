@@ -24,12 +24,13 @@ struct builder {
     const struct chat_caps *caps;
     struct arena *arena;
     struct canon *out;
-    struct joined text;           /* reused */
-    struct pending *pending;      /* arena */
+    struct joined text;      /* reused */
+    struct pending *pending; /* arena */
     size_t n_pending;
-    size_t pending_owner;         /* index of the message that holds the calls */
-    size_t n_calls;               /* so far, for canonical ids */
-    struct str system_left;       /* system text that the first user message has to carry */
+    size_t pending_owner;   /* index of the message that holds the calls */
+    size_t n_calls;         /* so far, for canonical ids */
+    struct str system_left; /* system text that the first user message has to carry */
+    bool plain_calls;       /* the template renders no calls: they are told as text */
 };
 
 /* Whether `m` leaves anything in the prompt. */
@@ -172,7 +173,8 @@ static enum status choose_tool(struct builder *b, struct error *err)
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_INVALID, "tool_choice.name: no tool of this name can be called here");
+    return error_set(err, STATUS_INVALID,
+                     "tool_choice.name: no tool of this name can be called here");
 }
 
 /* System text. */
@@ -185,8 +187,8 @@ static void note_missing_tools(struct builder *b)
     for (size_t i = 0; i < b->req->n_tools; i++) {
         if (is_usable(&b->req->tools[i]))
             continue;
-        strbuf_append_cstr(&note, note.len == 0 ? "These tools are not available on this server: "
-                                                : ", ");
+        strbuf_append_cstr(&note,
+                           note.len == 0 ? "These tools are not available on this server: " : ", ");
         strbuf_append_str(&note, b->req->tools[i].name);
     }
     if (note.len > 0) {
@@ -326,7 +328,7 @@ static enum status write_assistant(struct builder *b, size_t begin, size_t end)
         m->content = canon_trim_end(m->content);
         b->out->continue_last = m->content.len > 0;
     }
-    if (m->n_calls > 0 && b->out->text_tools) {
+    if (m->n_calls > 0 && b->plain_calls) {
         joined_clear(&b->text);
         joined_add(&b->text, m->content);
         calls_to_text(b, m);
@@ -371,8 +373,8 @@ static struct result *find_result(struct result *results, size_t n, struct str i
     return low < n && str_equal(results[low].id, id) ? &results[low] : NULL;
 }
 
-static enum status collect_results(struct builder *b, size_t begin, size_t end,
-                                   struct result **out, size_t *out_n)
+static enum status collect_results(struct builder *b, size_t begin, size_t end, struct result **out,
+                                   size_t *out_n)
 {
     size_t n = 0;
     for (size_t i = begin; i < end; i++)
@@ -449,7 +451,7 @@ static enum status answer_calls(struct builder *b, struct result *results, size_
             result->is_used = true;
             st = result_text(b, result->block, &text);
         }
-        if (!b->out->text_tools) {
+        if (!b->plain_calls) {
             add_result(b, i, text);
             continue;
         }
@@ -457,7 +459,7 @@ static enum status answer_calls(struct builder *b, struct result *results, size_
         text_tools_result(&wrapped, text);
         joined_add_copy(&b->text, strbuf_str(&wrapped));
     }
-    if (b->n_pending > 1 && !b->out->text_tools && !b->caps->parallel_calls)
+    if (b->n_pending > 1 && !b->plain_calls && !b->caps->parallel_calls)
         b->out->messages[b->pending_owner].n_calls = 1;
     strbuf_free(&wrapped);
     b->n_pending = 0;
@@ -603,8 +605,8 @@ enum status canon_make(const struct message_request *req, const struct chat_caps
                        struct arena *arena, struct canon *out, struct error *err)
 {
     *out = (struct canon){.json_schema = req->output_schema_json};
-    out->enable_thinking = caps->thinking && (req->thinking == THINKING_ENABLED ||
-                                              req->thinking == THINKING_ADAPTIVE);
+    out->enable_thinking =
+        caps->thinking && (req->thinking == THINKING_ENABLED || req->thinking == THINKING_ADAPTIVE);
     struct builder b = {.req = req, .caps = caps, .arena = arena, .out = out};
     joined_init(&b.text);
 
@@ -614,7 +616,8 @@ enum status canon_make(const struct message_request *req, const struct chat_caps
         st = list_tools(&b);
     if (st == STATUS_OK)
         st = choose_tool(&b, err);
-    out->text_tools = out->n_callable > 0 && !(caps->tools && caps->tool_calls);
+    b.plain_calls = !(caps->tools && caps->tool_calls);
+    out->text_tools = b.plain_calls && out->n_callable > 0;
     if (st == STATUS_OK)
         st = write_system(&b);
     if (st == STATUS_OK)

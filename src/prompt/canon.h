@@ -33,8 +33,9 @@ struct canon {
     size_t n_callable;
     enum chat_tool_choice tool_choice;
     bool parallel_calls;
-    bool text_tools; /* the template knows no tools: they are described in the system text, and calls
-                        and results are plain text (see text_tools.h); `tools` is empty then */
+    bool
+        text_tools; /* the template knows no tools: they are described in the system text, and calls
+                       and results are plain text (see text_tools.h); `tools` is empty then */
     bool enable_thinking;
     bool continue_last; /* the request ends with the assistant's own words */
     struct str json_schema;

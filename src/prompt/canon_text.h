@@ -9,9 +9,9 @@
 #include "base/strbuf.h"
 
 struct joined {
-    struct str only;   /* the first part, borrowed, while it is the only one */
+    struct str only; /* the first part, borrowed, while it is the only one */
     size_t n_parts;
-    bool is_borrowed;  /* `only` outlives the request; else it is in `buf` */
+    bool is_borrowed; /* `only` outlives the request; else it is in `buf` */
     struct strbuf buf;
 };
 
@@ -28,6 +28,6 @@ void joined_add_reference(struct joined *j, const struct message_request *req, s
 /* The text, in `arena` or borrowed; "" where nothing was added.  `j` is empty afterwards. */
 MUST_USE enum status joined_take(struct joined *j, struct arena *arena, struct str *out);
 
-bool canon_is_blank(struct str s);            /* nothing but ASCII white space */
+bool canon_is_blank(struct str s); /* nothing but ASCII white space */
 struct str canon_trim_end(struct str s);
-bool canon_names_error(struct str s);         /* the text itself says that it is an error */
+bool canon_names_error(struct str s); /* the text itself says that it is an error */

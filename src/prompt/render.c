@@ -1,9 +1,9 @@
 /* render -- see render.h.
  *
  * The steps of render_prompt: protect (contents and hostile strings become sentinels), chat_render,
- * cut (the text at the sentinels, each piece to tokens).  A sentinel is "Pv", a nonce of this render
- * that nobody outside can guess, and six digits: letters and digits only, so that no template and no
- * JSON writer changes it. */
+ * cut (the text at the sentinels, each piece to tokens).  A sentinel is "Pv", a nonce of this
+ * render that nobody outside can guess, and six digits: letters and digits only, so that no
+ * template and no JSON writer changes it. */
 #include "prompt/render.h"
 
 #include <stdio.h>
@@ -34,8 +34,8 @@ struct render {
 /* What stands behind one sentinel. */
 struct slot {
     struct str value;
-    bool is_leaf;     /* a string inside JSON: escaped where the template put it between quotes */
-    bool may_vanish;  /* reasoning: templates drop it from earlier turns */
+    bool is_leaf;    /* a string inside JSON: escaped where the template put it between quotes */
+    bool may_vanish; /* reasoning: templates drop it from earlier turns */
     bool was_found;
 };
 
@@ -46,7 +46,7 @@ struct work {
     char nonce[NONCE_BYTES + 1];
     struct slot *slots; /* arena, n_slots of capacity */
     size_t n_slots, capacity;
-    bool is_full; /* the arena or the slots ran out */
+    bool is_full;         /* the arena or the slots ran out */
     bool breaks_controls; /* the fallback: contents stay, their control tokens are broken */
     struct chat_message *messages;
     struct chat_tool *tools;
@@ -522,8 +522,8 @@ static bool trims_role(struct render *r, const char *role)
     if (chat_render(r->chat, &in, &p, NULL) != STATUS_OK)
         return false;
     struct str text = {p.text, p.len};
-    bool trims = str_find(text, STR("  PROBE  ")) == SIZE_MAX &&
-                 str_find(text, STR("PROBE")) != SIZE_MAX;
+    bool trims =
+        str_find(text, STR("  PROBE  ")) == SIZE_MAX && str_find(text, STR("PROBE")) != SIZE_MAX;
     chat_prompt_free(&p);
     return trims;
 }
@@ -532,8 +532,8 @@ enum status render_create(const struct model *m, struct render **out, struct err
 {
     struct render *r = mem_zalloc(sizeof *r);
     r->model = m;
-    enum status st = chat_template_create(m->info.chat_template, m->info.bos_text,
-                                          m->info.eos_text, &r->chat, err);
+    enum status st = chat_template_create(m->info.chat_template, m->info.bos_text, m->info.eos_text,
+                                          &r->chat, err);
     if (st != STATUS_OK) {
         mem_free(r);
         return st;

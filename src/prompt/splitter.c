@@ -6,8 +6,8 @@
  *      SECTION    tool calls                   only the end of the reply
  *
  * In TEXT, white space at the end is held back with what may begin a mark: before a call it belongs
- * to nobody.  In SECTION the template's parser reads the whole reply again each time it has grown by
- * an eighth, so the cost of all readings together stays within nine times the last one. */
+ * to nobody.  In SECTION the template's parser reads the whole reply again each time it has grown
+ * by an eighth, so the cost of all readings together stays within nine times the last one. */
 #include "prompt/splitter.h"
 
 #include <stdio.h>
@@ -19,7 +19,7 @@
 
 enum {
     MOST_MARKS = 16,
-    GROWTH = 8,       /* read again after 1/8 more ... */
+    GROWTH = 8,        /* read again after 1/8 more ... */
     LEAST_GROWTH = 32, /* ... and at least so many bytes */
     ID_BYTES = 32,
 };
@@ -53,8 +53,8 @@ struct splitter {
     bool says_text;         /* something but white space was passed on as text */
 
     size_t section_begin;
-    size_t next_read;  /* reply length at which to read again */
-    size_t n_calls;    /* calls begun */
+    size_t next_read;   /* reply length at which to read again */
+    size_t n_calls;     /* calls begun */
     struct strbuf sent; /* arguments passed on of the last call begun */
 
     struct pending *events; /* ring-less: filled, then drained */
@@ -118,7 +118,8 @@ static void say(struct splitter *s, enum event_block kind, struct str words)
     if (words.len == 0 || (kind == EVENT_BLOCK_THINKING && !s->options.keep_thinking))
         return;
     if (!s->is_open || s->kind != kind) {
-        while (words.len > 0 && kind == EVENT_BLOCK_THINKING && is_blank((struct str){words.ptr, 1})) {
+        while (words.len > 0 && kind == EVENT_BLOCK_THINKING &&
+               is_blank((struct str){words.ptr, 1})) {
             words.ptr++;
             words.len--;
         }

@@ -16,8 +16,8 @@ struct splitter;
 struct splitter_options {
     const struct chat_prompt *prompt; /* borrowed */
     bool has_tools;                   /* look for calls at all */
-    bool single_call;                 /* disable_parallel_tool_use: calls after the first are dropped */
-    bool keep_thinking;               /* false: thinking is not passed on (display "omitted" keeps it) */
+    bool single_call;   /* disable_parallel_tool_use: calls after the first are dropped */
+    bool keep_thinking; /* false: thinking is not passed on (display "omitted" keeps it) */
 };
 
 struct splitter *splitter_create(const struct splitter_options *options);
@@ -29,7 +29,8 @@ void splitter_feed(struct splitter *s, struct str bytes);
 /* The reply is over; then splitter_next() until false.  `was_cut`: by a limit, not by the model. */
 void splitter_finish(struct splitter *s, bool was_cut);
 
-/* BLOCK_START, deltas and BLOCK_STOP only.  Strings are valid until the next call of any function. */
+/* BLOCK_START, deltas and BLOCK_STOP only.  Strings are valid until the next call of any function.
+ */
 bool splitter_next(struct splitter *s, struct event *out);
 
 /* Whether a tool call was passed on (the stop reason is then tool_use). */

@@ -91,22 +91,23 @@ void text_tools_grammar(const struct chat_tool *tools, size_t n_tools, bool is_r
 {
     struct strbuf text;
     strbuf_init(&text, LIMIT_GRAMMAR_BYTES);
-    strbuf_append_cstr(&text, "root ::= call (ws call)* ws\n"
-                              "call ::= \"<tool_call>\" ws \"{\" ws \"\\\"name\\\"\" ws \":\" ws name ws "
-                              "\",\" ws \"\\\"arguments\\\"\" ws \":\" ws object ws \"}\" ws "
-                              "\"</tool_call>\"\n");
+    strbuf_append_cstr(&text,
+                       "root ::= call (ws call)* ws\n"
+                       "call ::= \"<tool_call>\" ws \"{\" ws \"\\\"name\\\"\" ws \":\" ws name ws "
+                       "\",\" ws \"\\\"arguments\\\"\" ws \":\" ws object ws \"}\" ws "
+                       "\"</tool_call>\"\n");
     append_names(&text, tools, n_tools);
     strbuf_append_cstr(
-        &text,
-        "object ::= \"{\" ws (string ws \":\" ws value (ws \",\" ws string ws \":\" ws value)*)? ws "
-        "\"}\"\n"
-        "array ::= \"[\" ws (value (ws \",\" ws value)*)? ws \"]\"\n"
-        "value ::= object | array | string | number | \"true\" | \"false\" | \"null\"\n"
-        "string ::= \"\\\"\" char* \"\\\"\"\n"
-        "char ::= [^\"\\\\\\x00-\\x1F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" hex hex hex hex)\n"
-        "hex ::= [0-9a-fA-F]\n"
-        "number ::= \"-\"? (\"0\" | [1-9] [0-9]*) (\".\" [0-9]+)? ([eE] [-+]? [0-9]+)?\n"
-        "ws ::= [ \\n]{0,4}\n");
+        &text, "object ::= \"{\" ws (string ws \":\" ws value (ws \",\" ws string ws \":\" ws "
+               "value)*)? ws "
+               "\"}\"\n"
+               "array ::= \"[\" ws (value (ws \",\" ws value)*)? ws \"]\"\n"
+               "value ::= object | array | string | number | \"true\" | \"false\" | \"null\"\n"
+               "string ::= \"\\\"\" char* \"\\\"\"\n"
+               "char ::= [^\"\\\\\\x00-\\x1F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" hex hex hex hex)\n"
+               "hex ::= [0-9a-fA-F]\n"
+               "number ::= \"-\"? (\"0\" | [1-9] [0-9]*) (\".\" [0-9]+)? ([eE] [-+]? [0-9]+)?\n"
+               "ws ::= [ \\n]{0,4}\n");
     *out = (struct grammar_spec){0};
     if (strbuf_status(&text) == STATUS_OK) { /* names beyond the ceiling: decode freely */
         out->text.ptr = strbuf_detach(&text, &out->text.len);

@@ -10,20 +10,21 @@
  *     ...
  *     </tool_response>
  *
- * This is the form that Hermes and Qwen models were trained on and that others copy best.  The marks
- * are text, never control tokens. */
+ * This is the form that Hermes and Qwen models were trained on and that others copy best.  The
+ * marks are text, never control tokens. */
 #pragma once
 
 #include "base/strbuf.h"
 #include "model/chat.h"
 
 #define TEXT_TOOLS_CALL_BEGIN "<tool_call>"
-#define TEXT_TOOLS_CALL_END "</tool_call>"
+#define TEXT_TOOLS_CALL_END   "</tool_call>"
 
 /* Appends the section of the system text that describes `tools`. */
 void text_tools_describe(struct strbuf *out, const struct chat_tool *tools, size_t n_tools);
 
-/* Appends {"name": ..., "description": ..., "parameters": ...}: also what a tool_reference shows. */
+/* Appends {"name": ..., "description": ..., "parameters": ...}: also what a tool_reference shows.
+ */
 void text_tools_schema(struct strbuf *out, const struct chat_tool *tool);
 
 void text_tools_call(struct strbuf *out, struct str name, struct str arguments_json);

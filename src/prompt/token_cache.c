@@ -73,9 +73,9 @@ static void link_newest(struct token_cache *c, struct entry *e)
 static struct entry **find(struct token_cache *c, const struct entry *key)
 {
     struct entry **at = &c->buckets[key->low % BUCKETS];
-    while (*at != NULL && ((*at)->low != key->low || (*at)->high != key->high ||
-                           (*at)->text_bytes != key->text_bytes ||
-                           (*at)->parse_special != key->parse_special))
+    while (*at != NULL &&
+           ((*at)->low != key->low || (*at)->high != key->high ||
+            (*at)->text_bytes != key->text_bytes || (*at)->parse_special != key->parse_special))
         at = &(*at)->next_in_bucket;
     return at;
 }

@@ -1,4 +1,5 @@
-/* token_cache -- tokens of text segments, by hash: a prompt's segments come back with every request.
+/* token_cache -- tokens of text segments, by hash: a prompt's segments come back with every
+ * request.
  *
  * Keyed by 128 bits of XXH3, the length, and whether special tokens were parsed.  Bounded in bytes;
  * the least recently used go.  Any thread. */

@@ -2,8 +2,8 @@
  *
  * A step is up to two calls.  batch_decode: the one row that each decoding job waits for.  Then
  * batch_prefill: a chunk of the oldest job whose prompt is being read.  A chunk never crosses a
- * border of BATCH_BORDER of the job's positions, so that prompts with a common beginning are computed
- * in the same pieces.  Alone it reaches to the border; while someone decodes it is what
+ * border of BATCH_BORDER of the job's positions, so that prompts with a common beginning are
+ * computed in the same pieces.  Alone it reaches to the border; while someone decodes it is what
  * BATCH_SHARED_US allow at the speed measured for small chunks at that depth. */
 #pragma once
 

@@ -8,7 +8,7 @@
 enum {
     /* Texts of a grammar, its triggers and the stops, with the arena's own overhead. */
     TEXTS_BYTES = 2 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
-                  64 * 1024,
+        64 * 1024,
     PIECE_BYTES = 4096, /* more than the longest token of any vocabulary */
 };
 
@@ -295,9 +295,9 @@ enum status job_next(struct job *j, unsigned timeout_ms, struct job_output *out)
     bool has_expired = timeout_ms == 0;
     while (!outbox_has_news(box) && !has_expired) {
         uint64_t now_ms = clock_now_ms();
-        has_expired = now_ms >= deadline_ms ||
-                      !thread_cond_wait_ms(&box->changed, &box->mutex,
-                                           (unsigned)(deadline_ms - now_ms));
+        has_expired =
+            now_ms >= deadline_ms ||
+            !thread_cond_wait_ms(&box->changed, &box->mutex, (unsigned)(deadline_ms - now_ms));
     }
     if (!outbox_has_news(box))
         goto out;

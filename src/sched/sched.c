@@ -1,7 +1,8 @@
 /* sched -- the owner's thread: see sched.h for the rules, job.h for a job's states.
  *
  * Lock order: a job's outbox mutex, then the scheduler's.  The scheduler's mutex guards the inbox,
- * the flags beside it and the published numbers; jobs, prefix tree and model are the thread's own. */
+ * the flags beside it and the published numbers; jobs, prefix tree and model are the thread's own.
+ */
 #include "sched/sched.h"
 
 #include "base/clock.h"
@@ -12,7 +13,7 @@
 #include "sched/job.h"
 
 enum {
-    IDLE_WAIT_MS = 1000,  /* the longest sleep; every event wakes earlier */
+    IDLE_WAIT_MS = 1000,    /* the longest sleep; every event wakes earlier */
     REPLY_SLACK_CELLS = 64, /* room per running job that an admission leaves for replies */
 };
 
@@ -222,8 +223,8 @@ static void build_entries(struct sched *s)
     for (size_t i = 0; i < s->n_jobs; i++) {
         const struct job *j = s->jobs[i];
         struct batch_entry *e = &s->entries[i];
-        *e = (struct batch_entry){.role = BATCH_SITS_OUT, .tokens = j->tokens,
-                                  .n_tokens = j->n_tokens};
+        *e = (struct batch_entry){
+            .role = BATCH_SITS_OUT, .tokens = j->tokens, .n_tokens = j->n_tokens};
         if (j->state == JOB_STATE_DECODE)
             e->role = BATCH_DECODES;
         else if (j->state == JOB_STATE_PREFILL)
@@ -235,8 +236,8 @@ static void build_entries(struct sched *s)
     }
 }
 
-/* The pool is full: drops an idle prefix, else lets the youngest running job wait, else ends the one
- * that fills the pool alone.  Afterwards the batch is built anew. */
+/* The pool is full: drops an idle prefix, else lets the youngest running job wait, else ends the
+ * one that fills the pool alone.  Afterwards the batch is built anew. */
 static void make_room(struct sched *s)
 {
     if (prefix_evict_one(s->prefix))

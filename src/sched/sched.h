@@ -5,10 +5,10 @@
  * A step is up to two decode calls: one row for every decoding job; then a chunk of one job's
  * prefill, never across a border of 512 of its positions.  Alone, a chunk is up to 512 rows; while
  * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 512, multiples of
- * 8).  Stop sequences are matched in the step.  A job whose reader is slow parks: its row leaves the
- * batch until the reader has caught up.  One prompt is read at a time, in order of age: so a second
- * job with the same beginning finds the cells of the first.  When the pool is full: evict idle prefixes, retry, then
- * park the youngest job; never fail all.
+ * 8).  Stop sequences are matched in the step.  A job whose reader is slow parks: its row leaves
+ * the batch until the reader has caught up.  One prompt is read at a time, in order of age: so a
+ * second job with the same beginning finds the cells of the first.  When the pool is full: evict
+ * idle prefixes, retry, then park the youngest job; never fail all.
  *
  * Not here: messages, text formats, sockets.  Threads: everything below is for any thread but the
  * scheduler's own. */
@@ -28,11 +28,11 @@ struct job_params {
     uint32_t max_tokens;       /* most tokens to sample; also ends at the window */
     uint32_t n_window;         /* prompt + reply of one job, in tokens */
     struct sampler_params sampler;
-    struct grammar_spec grammar;  /* copied */
-    const struct str *stops;      /* copied; texts that end the reply */
+    struct grammar_spec grammar; /* copied */
+    const struct str *stops;     /* copied; texts that end the reply */
     size_t n_stops;
-    bool keep_control_pieces;     /* spell control tokens out in the output, as tool-call marks of
-                                     some templates are control tokens */
+    bool keep_control_pieces; /* spell control tokens out in the output, as tool-call marks of
+                                 some templates are control tokens */
 };
 
 enum job_end {
@@ -40,9 +40,9 @@ enum job_end {
     JOB_END_OF_TURN, /* the model ended it */
     JOB_STOP_TEXT,   /* one of `stops` came; stop_index says which */
     JOB_MAX_TOKENS,
-    JOB_WINDOW,      /* prompt + reply fill the window */
+    JOB_WINDOW, /* prompt + reply fill the window */
     JOB_CANCELLED,
-    JOB_FAILED,      /* see error */
+    JOB_FAILED, /* see error */
 };
 
 struct job_output {
@@ -60,16 +60,16 @@ struct sched_options {
     uint32_t max_jobs;    /* admitted, running or waiting */
 };
 
-/* Takes the model over (destroyed by sched_destroy).  NULL, the model destroyed, where no thread can be
- * started. */
+/* Takes the model over (destroyed by sched_destroy).  NULL, the model destroyed, where no thread
+ * can be started. */
 struct sched *sched_create(struct model *m, const struct sched_options *options);
 
 /* Cancels every job, ends the thread, frees the model.  A job that its reader has not released yet
  * ends with JOB_CANCELLED and can still be read and released. */
 void sched_destroy(struct sched *s);
 
-/* STATUS_BUSY when max_jobs are admitted; STATUS_TOO_LONG when the prompt fills the window or passes
- * the pool; STATUS_INTERNAL once the model has failed. */
+/* STATUS_BUSY when max_jobs are admitted; STATUS_TOO_LONG when the prompt fills the window or
+ * passes the pool; STATUS_INTERNAL once the model has failed. */
 MUST_USE enum status sched_submit(struct sched *s, const struct job_params *params,
                                   struct job **out, struct error *err);
 
@@ -78,8 +78,8 @@ MUST_USE enum status sched_submit(struct sched *s, const struct job_params *para
  * stop sequence held back.  After the end it answers the end again. */
 MUST_USE enum status job_next(struct job *j, unsigned timeout_ms, struct job_output *out);
 
-/* Any thread, any number of times, never waits.  The engine is free within 250 ms; what was computed
- * stays in the pool. */
+/* Any thread, any number of times, never waits.  The engine is free within 250 ms; what was
+ * computed stays in the pool. */
 void job_cancel(struct job *j);
 
 /* The reader is done with the job (cancels it if it still runs). */
@@ -92,7 +92,7 @@ struct sched_stats {
     uint32_t cells_total;
     double prefill_tokens_per_s; /* recent, 0 before the first */
     double decode_tokens_per_s;
-    uint32_t prefill_done;       /* of the prompt being read now; 0 of 0 when none */
+    uint32_t prefill_done; /* of the prompt being read now; 0 of 0 when none */
     uint32_t prefill_total;
 };
 void sched_get_stats(const struct sched *s, struct sched_stats *out);

@@ -31,8 +31,8 @@ static bool check_origin(struct exchange *x, struct str local_address)
 static bool find_route(struct exchange *x)
 {
     const char *allow;
-    x->route = route_find(x->head.method, x->head.path, x->server->options.allow_test_routes,
-                          &allow);
+    x->route =
+        route_find(x->head.method, x->head.path, x->server->options.allow_test_routes, &allow);
     if (x->route != NULL)
         return true;
     if (allow[0] == '\0')
@@ -91,8 +91,7 @@ static bool check_room(struct exchange *x)
         return refuse(x, STATUS_CANCELLED, "the server is stopping");
     if ((x->route->flags & ROUTE_TURN) == 0)
         return true;
-    if (s->options.governor != NULL &&
-        governor_state(s->options.governor) >= GOVERNOR_CRITICAL) {
+    if (s->options.governor != NULL && governor_state(s->options.governor) >= GOVERNOR_CRITICAL) {
         metric_add(METRIC_REJECTED_MEMORY, 1);
         struct error err;
         error_set(&err, STATUS_NO_MEMORY,

@@ -44,9 +44,9 @@ struct conn {
     uv_shutdown_t shutdown;
     struct strbuf sending; /* what `write` sends */
     bool is_sending;
-    bool is_end_taken;     /* the answer's last bytes are in `sending` */
-    size_t unsent_bytes;   /* of `sending`, when last looked at */
-    uint64_t progress_ms;  /* when that changed */
+    bool is_end_taken;    /* the answer's last bytes are in `sending` */
+    size_t unsent_bytes;  /* of `sending`, when last looked at */
+    uint64_t progress_ms; /* when that changed */
 
     char buffer[READ_BYTES];
 };
@@ -199,7 +199,7 @@ static bool on_head(void *arg, struct framing *f)
         return !x->head.has_body; /* a body that nobody wants is not read */
     }
     if (x->head.has_field[HTTP_FIELD_EXPECT] && x->head.has_body) {
-        uv_buf_t go_on = uv_buf_init((char *)(uintptr_t) "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        uv_buf_t go_on = uv_buf_init((char *)(uintptr_t)"HTTP/1.1 100 Continue\r\n\r\n", 25);
         if (uv_try_write((uv_stream_t *)&c->handle, &go_on, 1) != 25)
             x->close = true; /* such a full socket before any answer: let it end with this one */
     }

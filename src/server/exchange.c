@@ -14,7 +14,7 @@ enum {
     /* A write is taken apart into pieces of this size, so that one large piece does not pass the
      * ceiling by much. */
     PIECE_BYTES = 64 * 1024,
-    CHUNK_FRAME_BYTES = 16, /* "10000\r\n" and "\r\n" */
+    CHUNK_FRAME_BYTES = 16,   /* "10000\r\n" and "\r\n" */
     STATUS_CLIENT_LEFT = 499, /* in the log only */
 };
 

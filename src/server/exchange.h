@@ -60,15 +60,15 @@ struct exchange {
     /* The answer. */
     pthread_mutex_t mutex;
     pthread_cond_t has_room;
-    struct strbuf out;     /* not yet taken by the I/O thread */
-    size_t in_flight;      /* taken, and not yet taken by the system */
-    int status;            /* HTTP status, 0 before there is one */
+    struct strbuf out; /* not yet taken by the I/O thread */
+    size_t in_flight;  /* taken, and not yet taken by the system */
+    int status;        /* HTTP status, 0 before there is one */
     bool is_chunked;
-    bool is_ended;         /* nothing will be added */
-    bool is_gone;          /* see 4 */
-    bool is_complete;      /* all was sent */
-    bool close;            /* the connection ends with this answer */
-    struct turn *turn;     /* between exchange_set_turn and exchange_end_turn */
+    bool is_ended;     /* nothing will be added */
+    bool is_gone;      /* see 4 */
+    bool is_complete;  /* all was sent */
+    bool close;        /* the connection ends with this answer */
+    struct turn *turn; /* between exchange_set_turn and exchange_end_turn */
 
     /* Guarded by the server's ready list. */
     bool is_ready;

@@ -36,7 +36,7 @@ enum http_field {
 #define X(id, name) HTTP_FIELD_##id,
     HTTP_FIELD_MAP(X)
 #undef X
-    HTTP_FIELD_COUNT,
+        HTTP_FIELD_COUNT,
 };
 
 enum http_method {

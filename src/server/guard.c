@@ -104,8 +104,8 @@ bool guard_key(const struct guard *g, const struct http_head *head, struct str *
     struct str candidates[2] = {head->fields[HTTP_FIELD_API_KEY], {NULL, 0}};
     if (authorization.len > bearer.len &&
         str_equal_nocase((struct str){authorization.ptr, bearer.len}, bearer)) {
-        candidates[1] = (struct str){authorization.ptr + bearer.len,
-                                     authorization.len - bearer.len};
+        candidates[1] =
+            (struct str){authorization.ptr + bearer.len, authorization.len - bearer.len};
     }
     for (size_t i = 0; i < 2; i++) {
         if (candidates[i].len > 0 && secret_equal(candidates[i], g->key)) {

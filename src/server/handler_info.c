@@ -1,5 +1,5 @@
-/* handler_info -- what can be asked about the server: health, metrics, models.  All of it is answered
- * on the I/O thread from atomics and short locks, whatever the engine is doing. */
+/* handler_info -- what can be asked about the server: health, metrics, models.  All of it is
+ * answered on the I/O thread from atomics and short locks, whatever the engine is doing. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
@@ -204,8 +204,7 @@ void handle_model(struct exchange *x)
     struct str id = route_rest(x->route, x->head.path);
     if (!str_starts_with(id, STR("claude-")) && !str_is(id, s->options.model_id)) {
         struct error err;
-        error_set(&err, STATUS_NOT_FOUND, "no such model; this server has %s",
-                  s->options.model_id);
+        error_set(&err, STATUS_NOT_FOUND, "no such model; this server has %s", s->options.model_id);
         reply_error(x, &err);
         return;
     }

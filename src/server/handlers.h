@@ -1,5 +1,5 @@
-/* handlers -- what stands behind the routes.  Each answers its exchange exactly once, or hands it to
- * a worker that does. */
+/* handlers -- what stands behind the routes.  Each answers its exchange exactly once, or hands it
+ * to a worker that does. */
 #pragma once
 
 #include "server/exchange.h"

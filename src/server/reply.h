@@ -15,8 +15,8 @@ struct reply_rule {
 };
 const struct reply_rule *reply_rule_for(enum status st);
 
-#define REPLY_JSON "application/json"
-#define REPLY_TEXT "text/plain; charset=utf-8"
+#define REPLY_JSON   "application/json"
+#define REPLY_TEXT   "text/plain; charset=utf-8"
 #define REPLY_EVENTS "text/event-stream; charset=utf-8"
 
 /* All of these may be called by the thread that works on the exchange; exactly one of them answers

@@ -144,9 +144,8 @@ static enum status bind_and_listen(struct server *s, struct error *err)
 
     int len = sizeof address;
     uv_tcp_getsockname(&s->listener, (struct sockaddr *)&address, &len);
-    s->port = ntohs(address.ss_family == AF_INET6
-                        ? ((struct sockaddr_in6 *)&address)->sin6_port
-                        : ((struct sockaddr_in *)&address)->sin_port);
+    s->port = ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                                  : ((struct sockaddr_in *)&address)->sin_port);
     return STATUS_OK;
 }
 

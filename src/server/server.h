@@ -13,30 +13,30 @@ struct server;
 
 /* Times and ceilings; 0 stands for the constant of base/limits.h.  Tests make them short. */
 struct server_tuning {
-    unsigned ping_ms;        /* LIMIT_PING_MS */
-    unsigned header_ms;      /* LIMIT_HEADER_MS */
-    unsigned body_grace_ms;  /* LIMIT_BODY_GRACE_MS */
-    unsigned keep_alive_ms;  /* LIMIT_KEEP_ALIVE_MS */
-    unsigned stall_ms;       /* LIMIT_STALL_MS */
-    unsigned drain_ms;       /* LIMIT_DRAIN_MS */
-    unsigned linger_ms;      /* LIMIT_LINGER_MS */
-    unsigned n_connections;  /* LIMIT_CONNECTIONS */
-    unsigned n_turns;        /* LIMIT_TURNS, never more */
-    size_t bodies_bytes;     /* LIMIT_BODIES_BYTES */
+    unsigned ping_ms;       /* LIMIT_PING_MS */
+    unsigned header_ms;     /* LIMIT_HEADER_MS */
+    unsigned body_grace_ms; /* LIMIT_BODY_GRACE_MS */
+    unsigned keep_alive_ms; /* LIMIT_KEEP_ALIVE_MS */
+    unsigned stall_ms;      /* LIMIT_STALL_MS */
+    unsigned drain_ms;      /* LIMIT_DRAIN_MS */
+    unsigned linger_ms;     /* LIMIT_LINGER_MS */
+    unsigned n_connections; /* LIMIT_CONNECTIONS */
+    unsigned n_turns;       /* LIMIT_TURNS, never more */
+    size_t bodies_bytes;    /* LIMIT_BODIES_BYTES */
 };
 
 struct server_options {
-    const char *host;      /* "127.0.0.1"; beyond loopback only with a key of the user's own */
-    uint16_t port;         /* 0: the system chooses */
-    const char *api_key;   /* what clients must send; NULL: the default key on loopback */
+    const char *host;    /* "127.0.0.1"; beyond loopback only with a key of the user's own */
+    uint16_t port;       /* 0: the system chooses */
+    const char *api_key; /* what clients must send; NULL: the default key on loopback */
     const char *const *allowed_hosts; /* Host names besides the loopback ones */
     size_t n_allowed_hosts;
-    struct engine *engine;       /* borrowed */
-    struct governor *governor;   /* borrowed; NULL where there is none (yet) */
+    struct engine *engine;     /* borrowed */
+    struct governor *governor; /* borrowed; NULL where there is none (yet) */
     const char *version;
-    const char *model_id;        /* id shown by /v1/models; contains "claude" */
+    const char *model_id; /* id shown by /v1/models; contains "claude" */
     const char *model_display_name;
-    bool allow_test_routes;      /* /test/...; the engine must then be an engine_script */
+    bool allow_test_routes; /* /test/...; the engine must then be an engine_script */
     struct server_tuning tuning;
 };
 

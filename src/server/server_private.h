@@ -26,7 +26,7 @@ struct server {
     uv_loop_t loop;
     uv_tcp_t listener;
     uv_async_t wake;
-    uv_timer_t tick;  /* looks at the connections' time limits */
+    uv_timer_t tick; /* looks at the connections' time limits */
     uv_signal_t on_term, on_int;
     uint16_t port;
     bool is_draining;
@@ -37,10 +37,10 @@ struct server {
     struct conn *conns_last;
     unsigned n_conns;
 
-    atomic_uint n_turns;       /* places for turns that are taken */
+    atomic_uint n_turns;        /* places for turns that are taken */
     atomic_size_t bodies_bytes; /* of all requests in memory */
-    atomic_uint n_paused;      /* writers that wait for their client */
-    atomic_uint n_stops;       /* calls of server_stop */
+    atomic_uint n_paused;       /* writers that wait for their client */
+    atomic_uint n_stops;        /* calls of server_stop */
     atomic_int stop_reason;
 
     pthread_mutex_t ready_mutex; /* guards the ready list */

@@ -57,7 +57,8 @@ size_t json_length(const struct json *v);   /* members of an object or array */
 /* The member called `key`, or NULL.  The last one wins where a client repeats it. */
 const struct json *json_get(const struct json *object, const char *key);
 
-/* for (struct json_iter it = json_iter(v); json_next(&it);) uses it.key (objects), it.index, it.value */
+/* for (struct json_iter it = json_iter(v); json_next(&it);) uses it.key (objects), it.index,
+ * it.value */
 struct json_iter {
     const struct json *value;
     struct str key;

@@ -43,10 +43,11 @@ static void reading_free(struct reading *r)
 static const char *body_with(const char *members)
 {
     static char body[16 * 1024];
-    snprintf(body, sizeof body,
-             "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"
-             "%s%s}",
-             members[0] != '\0' ? "," : "", members);
+    snprintf(
+        body, sizeof body,
+        "{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]"
+        "%s%s}",
+        members[0] != '\0' ? "," : "", members);
     return body;
 }
 
@@ -277,13 +278,12 @@ static void test_anthropic_read__blocks_of_an_assistant(void **state)
 {
     (void)state;
     struct reading r = read_good(body_with_blocks(
-        "assistant",
-        "{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"\"},"
-        "{\"type\":\"thinking\",\"thinking\":\"no signature\"},"
-        "{\"type\":\"redacted_thinking\",\"data\":\"zz\"},"
-        "{\"type\":\"text\",\"text\":\"ok\",\"citations\":null},"
-        "{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"Read\","
-        "\"input\":{ \"b\" : [1.0, 12345678901234567890], \"a\" : \"\\u00e9\" }}"));
+        "assistant", "{\"type\":\"thinking\",\"thinking\":\"hm\",\"signature\":\"\"},"
+                     "{\"type\":\"thinking\",\"thinking\":\"no signature\"},"
+                     "{\"type\":\"redacted_thinking\",\"data\":\"zz\"},"
+                     "{\"type\":\"text\",\"text\":\"ok\",\"citations\":null},"
+                     "{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"Read\","
+                     "\"input\":{ \"b\" : [1.0, 12345678901234567890], \"a\" : \"\\u00e9\" }}"));
     const struct block *b = r.request.messages[0].blocks;
     assert_int_equal(r.request.messages[0].n_blocks, 5);
     assert_int_equal(b[0].type, BLOCK_THINKING);
@@ -408,8 +408,7 @@ static void test_anthropic_read__names_the_wrong_setting(void **state)
         {"\"top_k\":-1", "top_k: Input should be greater than or equal to 0"},
         {"\"top_k\":0.5", "top_k: Input should be a whole number, not number"},
         {"\"stop_sequences\":\"x\"", "stop_sequences: Input should be a list, not string"},
-        {"\"stop_sequences\":[\"a\",\"\"]",
-         "stop_sequences.1: String should have 1 to 1024 bytes"},
+        {"\"stop_sequences\":[\"a\",\"\"]", "stop_sequences.1: String should have 1 to 1024 bytes"},
         {"\"stop_sequences\":[7]", "stop_sequences.0: Input should be a string, not number"},
         {"\"stream\":\"yes\"", "stream: Input should be true or false, not string"},
         {"\"thinking\":true", "thinking: Input should be an object, not boolean"},
@@ -490,15 +489,15 @@ static void test_anthropic_read__names_the_wrong_member_of_a_block(void **state)
          "messages.0.content.0.type: a `tool_use` block cannot stand in a user message"},
         {"user", "{\"type\":\"thinking\",\"thinking\":\"\"}",
          "messages.0.content.0.type: a `thinking` block cannot stand in a user message"},
-        {"user", "{\"type\":\"tool_result\"}",
-         "messages.0.content.0.tool_use_id: Field required"},
+        {"user", "{\"type\":\"tool_result\"}", "messages.0.content.0.tool_use_id: Field required"},
         {"user", "{\"type\":\"tool_result\",\"tool_use_id\":\"a\",\"content\":7}",
          "messages.0.content.0.content: Input should be a string or a list of blocks, not number"},
         {"user",
          "{\"type\":\"tool_result\",\"tool_use_id\":\"a\",\"content\":[{\"type\":\"text\"}]}",
          "messages.0.content.0.content.0.text: Field required"},
         {"user",
-         "{\"type\":\"tool_result\",\"tool_use_id\":\"a\",\"content\":[{\"type\":\"tool_result\"}]}",
+         "{\"type\":\"tool_result\",\"tool_use_id\":\"a\",\"content\":[{\"type\":\"tool_result\"}]"
+         "}",
          "messages.0.content.0.content.0.type: a `tool_result` block cannot stand in a "
          "tool_result"},
         {"user",
@@ -512,8 +511,7 @@ static void test_anthropic_read__names_the_wrong_member_of_a_block(void **state)
          "messages.0.content.0.source: Input should be an object, not number"},
         {"user", "{\"type\":\"document\",\"source\":{\"type\":\"text\"}}",
          "messages.0.content.0.source.data: Field required"},
-        {"assistant", "{\"type\":\"thinking\"}",
-         "messages.0.content.0.thinking: Field required"},
+        {"assistant", "{\"type\":\"thinking\"}", "messages.0.content.0.thinking: Field required"},
         {"assistant", "{\"type\":\"tool_result\",\"tool_use_id\":\"a\"}",
          "messages.0.content.0.type: a `tool_result` block cannot stand in an assistant message"},
         {"assistant", "{\"type\":\"tool_use\",\"name\":\"b\",\"input\":{}}",
@@ -569,7 +567,8 @@ static void test_anthropic_read__threads_are_unsupported(void **state)
     assert_int_equal(r.err.status, STATUS_UNSUPPORTED);
     assert_memory_equal(r.err.message, "thread: ", 8);
     reading_free(&r);
-    /* A request that goes on with a thread has no model or tools: the thread is named all the same. */
+    /* A request that goes on with a thread has no model or tools: the thread is named all the same.
+     */
     r = read_body("{\"thread\":{\"type\":\"continue\"},\"messages\":[]}", ANTHROPIC_MESSAGES,
                   LIMIT_REQUEST_ARENA_BYTES);
     assert_int_equal(r.st, STATUS_UNSUPPORTED);

@@ -75,10 +75,17 @@ static void test_utf8__knows_whole_and_broken_characters(void **state)
         bool is_valid;
         size_t tail;
     } cases[] = {
-        {"abc", true, 0},          {"\xC3\xA9", true, 0},      {"a\xC3", false, 1},
-        {"\xE2\x82", false, 2},    {"\xF0\x9F\x98", false, 3}, {"\xF0\x9F\x98\x80", true, 0},
-        {"\xC0\x80", false, 0},    {"\xED\xA0\x80", false, 0}, {"\xF4\x90\x80\x80", false, 0},
-        {"\x80", false, 0},        {"", true, 0},
+        {"abc", true, 0},
+        {"\xC3\xA9", true, 0},
+        {"a\xC3", false, 1},
+        {"\xE2\x82", false, 2},
+        {"\xF0\x9F\x98", false, 3},
+        {"\xF0\x9F\x98\x80", true, 0},
+        {"\xC0\x80", false, 0},
+        {"\xED\xA0\x80", false, 0},
+        {"\xF4\x90\x80\x80", false, 0},
+        {"\x80", false, 0},
+        {"", true, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(utf8_valid(str_from(cases[i].text)), cases[i].is_valid);
@@ -86,8 +93,12 @@ static void test_utf8__knows_whole_and_broken_characters(void **state)
     }
     struct strbuf out;
     strbuf_init(&out, 100);
-    utf8_append_clean(&out, STR("a\xF0\x9F" "b\xFF" "c"));
-    CHECK_STR(strbuf_str(&out), "a\xEF\xBF\xBD" "b\xEF\xBF\xBD" "c");
+    utf8_append_clean(&out, STR("a\xF0\x9F"
+                                "b\xFF"
+                                "c"));
+    CHECK_STR(strbuf_str(&out), "a\xEF\xBF\xBD"
+                                "b\xEF\xBF\xBD"
+                                "c");
     strbuf_free(&out);
 }
 

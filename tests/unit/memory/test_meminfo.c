@@ -19,7 +19,8 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-#define HOST "MemTotal:       16777216 kB\nMemFree:         1000000 kB\nMemAvailable:    8388608 kB\n"
+#define HOST                                                                                       \
+    "MemTotal:       16777216 kB\nMemFree:         1000000 kB\nMemAvailable:    8388608 kB\n"
 
 /* ---- Texts ---- */
 
@@ -62,13 +63,16 @@ static void test_limits__the_tighter_of_address_space_and_data(void **state)
 {
     (void)state;
     struct str status = STR("VmSize:\t 1048576 kB\nVmData:\t  524288 kB\n");
-    struct str none = STR("Max data size             unlimited            unlimited            bytes\n"
-                          "Max address space         unlimited            unlimited            bytes\n");
+    struct str none =
+        STR("Max data size             unlimited            unlimited            bytes\n"
+            "Max address space         unlimited            unlimited            bytes\n");
     assert_true(meminfo_parse_limits(none, status) == MEMINFO_UNLIMITED);
-    struct str both = STR("Max data size             1073741824           unlimited            bytes\n"
-                          "Max address space         4294967296           unlimited            bytes\n");
+    struct str both =
+        STR("Max data size             1073741824           unlimited            bytes\n"
+            "Max address space         4294967296           unlimited            bytes\n");
     assert_true(meminfo_parse_limits(both, status) == 512 * MIB);
-    struct str passed = STR("Max address space         1024                 unlimited            bytes\n");
+    struct str passed =
+        STR("Max address space         1024                 unlimited            bytes\n");
     assert_true(meminfo_parse_limits(passed, status) == 0);
 }
 
@@ -280,7 +284,8 @@ static void test_linux__reads_v1_limits_and_resource_limits(void **state)
     assert_true(s.available_bytes == 2 * GIB && s.total_bytes == 3 * GIB);
 
     tree_write(t, "proc/self/limits", "Max address space         2147483648  2147483648  bytes\n");
-    tree_write(t, "proc/self/status", "VmSize:\t 1048576 kB\nRssAnon:\t 100 kB\nRssFile:\t 200 kB\n");
+    tree_write(t, "proc/self/status",
+               "VmSize:\t 1048576 kB\nRssAnon:\t 100 kB\nRssFile:\t 200 kB\n");
     assert_int_equal(meminfo_linux_read(t->root, 0, &s, NULL), STATUS_OK);
     assert_true(s.available_bytes == 1 * GIB);
 

@@ -38,8 +38,8 @@ static int feed_cut(struct str text, size_t first, size_t second, const struct s
     size_t borders[] = {0, first, second, text.len};
     int found = STOPPER_NONE;
     for (size_t i = 0; i + 1 < 4 && found == STOPPER_NONE; i++)
-        found = stopper_feed(&s, (struct str){text.ptr + borders[i], borders[i + 1] - borders[i]},
-                             out);
+        found =
+            stopper_feed(&s, (struct str){text.ptr + borders[i], borders[i + 1] - borders[i]}, out);
     if (found == STOPPER_NONE)
         stopper_finish(&s, out);
     stopper_free(&s);

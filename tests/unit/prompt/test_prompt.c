@@ -9,7 +9,8 @@
 #include "prompt/splitter.h"
 
 #define TOOLS                                                                                      \
-    "\"tools\":[{\"name\":\"Read\",\"description\":\"Reads.\",\"input_schema\":{\"type\":\"object\"," \
+    "\"tools\":[{\"name\":\"Read\",\"description\":\"Reads.\",\"input_schema\":{\"type\":"         \
+    "\"object\","                                                                                  \
     "\"properties\":{\"path\":{\"type\":\"string\"}},\"required\":[\"path\"]}}],"
 
 struct fixture {
@@ -133,11 +134,14 @@ static void test_render__a_longer_conversation_begins_with_the_shorter(void **st
     static const char *const bodies[] = {
         "{\"model\":\"m\"," TOOLS "\"messages\":[{\"role\":\"user\",\"content\":\"go\"},{\"role\":"
         "\"system\",\"content\":[{\"type\":\"text\",\"text\":\"# Environment\"}]}]}",
-        "{\"model\":\"n\"," TOOLS "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+        "{\"model\":\"n\"," TOOLS
+        "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
         "\"text\":\"go\"}]},{\"role\":\"system\",\"content\":\"# Environment\"},{\"role\":"
-        "\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"Read\",\"input\":"
+        "\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"Read\","
+        "\"input\":"
         "{\"path\":\"a\"}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\","
-        "\"tool_use_id\":\"t1\",\"is_error\":true,\"content\":[{\"type\":\"text\",\"text\":\"no\"}]}]}]}",
+        "\"tool_use_id\":\"t1\",\"is_error\":true,\"content\":[{\"type\":\"text\",\"text\":\"no\"}]"
+        "}]}]}",
         "{\"model\":\"m\"," TOOLS "\"messages\":[{\"role\":\"user\",\"content\":\"go\"},{\"role\":"
         "\"system\",\"content\":\"# Environment\"},{\"role\":\"assistant\",\"content\":[{\"type\":"
         "\"tool_use\",\"id\":\"t1\",\"name\":\"Read\",\"input\":{\"path\":\"a\"}}]},{\"role\":"
@@ -166,14 +170,15 @@ static void test_canon__deferred_tools_appear_where_they_are_named(void **state)
     struct rendered r;
     struct strbuf text;
     strbuf_init(&text, 100000);
-    render_body(*state,
-                "{\"model\":\"m\",\"tools\":[{\"name\":\"Seek\",\"input_schema\":{}},{\"name\":"
-                "\"Late\",\"description\":\"LATER\",\"defer_loading\":true,\"input_schema\":{}}],"
-                "\"messages\":[{\"role\":\"user\",\"content\":\"go\"},{\"role\":\"assistant\","
-                "\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"Seek\",\"input\":{}}]},"
-                "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t\","
-                "\"content\":[{\"type\":\"tool_reference\",\"tool_name\":\"Late\"}]}]}]}",
-                &r, &text);
+    render_body(
+        *state,
+        "{\"model\":\"m\",\"tools\":[{\"name\":\"Seek\",\"input_schema\":{}},{\"name\":"
+        "\"Late\",\"description\":\"LATER\",\"defer_loading\":true,\"input_schema\":{}}],"
+        "\"messages\":[{\"role\":\"user\",\"content\":\"go\"},{\"role\":\"assistant\","
+        "\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"Seek\",\"input\":{}}]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"t\","
+        "\"content\":[{\"type\":\"tool_reference\",\"tool_name\":\"Late\"}]}]}]}",
+        &r, &text);
     size_t list_end = str_find(strbuf_str(&text), STR("</tools>"));
     size_t late = str_find(strbuf_str(&text), STR("LATER"));
     assert_true(list_end != SIZE_MAX && late != SIZE_MAX && late > list_end);
@@ -183,7 +188,8 @@ static void test_canon__deferred_tools_appear_where_they_are_named(void **state)
 
 /* ---- Splitter ---- */
 
-/* What a reply becomes, written as text: T(...) blocks of text, K(...) of thinking, C(name,args). */
+/* What a reply becomes, written as text: T(...) blocks of text, K(...) of thinking, C(name,args).
+ */
 static void split(const struct chat_prompt *prompt, const char *reply, size_t step, bool was_cut,
                   struct strbuf *out)
 {
@@ -229,7 +235,8 @@ static void test_splitter__gives_the_same_events_wherever_it_is_cut(void **state
         {"", ""},
         {"a < b <tool", "T(a < b <tool)"},
         {"h\xC3\xA9llo \xF0\x9F\x98\x80", "T(h\xC3\xA9llo \xF0\x9F\x98\x80)"},
-        {"I look.\n<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"a.c\"}}\n</tool_call>",
+        {"I look.\n<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": "
+         "\"a.c\"}}\n</tool_call>",
          "T(I look.)C(Read,{\"path\": \"a.c\"})"},
         {"<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>\n"
          "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"b\"}}\n</tool_call>",
@@ -241,8 +248,9 @@ static void test_splitter__gives_the_same_events_wherever_it_is_cut(void **state
     struct strbuf text, out;
     strbuf_init(&text, 100000);
     strbuf_init(&out, 100000);
-    render_body(*state, "{\"model\":\"m\"," TOOLS
-                "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", &r, &text);
+    render_body(*state,
+                "{\"model\":\"m\"," TOOLS "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}",
+                &r, &text);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         for (size_t step = 1; step <= strlen(cases[i].reply) + 1; step++) {
             split(&r.chat, cases[i].reply, step, false, &out);
@@ -260,8 +268,9 @@ static void test_splitter__a_cut_call_is_never_completed(void **state)
     struct strbuf text, out;
     strbuf_init(&text, 100000);
     strbuf_init(&out, 100000);
-    render_body(*state, "{\"model\":\"m\"," TOOLS
-                "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", &r, &text);
+    render_body(*state,
+                "{\"model\":\"m\"," TOOLS "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}",
+                &r, &text);
     for (size_t step = 1; step < 70; step++) {
         split(&r.chat, "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"half", step,
               true, &out);
@@ -276,8 +285,8 @@ static void test_splitter__thinking_stands_apart(void **state)
 {
     (void)state;
     char empty[] = "", start[] = "<think>", end[] = "</think>", opened[] = "<think>\n";
-    struct chat_prompt prompt = {.generation_prompt = empty, .thinking_start = start,
-                                 .thinking_end = end};
+    struct chat_prompt prompt = {
+        .generation_prompt = empty, .thinking_start = start, .thinking_end = end};
     struct strbuf out;
     strbuf_init(&out, 100000);
     const char *reply = "<think>\nLet me see.\n</think>\n\nDone.";

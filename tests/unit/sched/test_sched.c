@@ -16,8 +16,8 @@ struct fixture {
 static struct fixture make(uint32_t n_cells, uint32_t max_running, uint32_t step_us,
                            uint32_t fail_at)
 {
-    struct model_toy_options toy = {.n_cells = n_cells, .n_sequences = 16, .step_us = step_us,
-                                    .fail_decode_at = fail_at};
+    struct model_toy_options toy = {
+        .n_cells = n_cells, .n_sequences = 16, .step_us = step_us, .fail_decode_at = fail_at};
     struct fixture f = {.model = model_toy_create(&toy)};
     struct sched_options options = {.max_running = max_running, .max_jobs = 32};
     f.sched = sched_create(f.model, &options);
@@ -31,10 +31,14 @@ static struct job *submit(struct fixture *f, const char *prompt, uint32_t max_to
     model_token *tokens;
     size_t n;
     assert_int_equal(model_tokenize(f->model, str_from(prompt), true, &tokens, &n), STATUS_OK);
-    struct job_params params = {.tokens = tokens, .n_tokens = n, .namespace_key = 1,
-                                .max_tokens = max_tokens, .n_window = n_window,
+    struct job_params params = {.tokens = tokens,
+                                .n_tokens = n,
+                                .namespace_key = 1,
+                                .max_tokens = max_tokens,
+                                .n_window = n_window,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1},
-                                .stops = stops, .n_stops = n_stops};
+                                .stops = stops,
+                                .n_stops = n_stops};
     struct job *j;
     struct error err;
     assert_int_equal(sched_submit(f->sched, &params, &j, &err), STATUS_OK);
@@ -208,7 +212,9 @@ static void test_sched__limits_are_exact(void **state)
     assert_int_equal(text.len, 30 - strlen("free words"));
 
     model_token token = 'a';
-    struct job_params params = {.tokens = &token, .n_tokens = 1, .n_window = 1,
+    struct job_params params = {.tokens = &token,
+                                .n_tokens = 1,
+                                .n_window = 1,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1}};
     struct error err;
     assert_int_equal(sched_submit(f.sched, &params, &j, &err), STATUS_TOO_LONG);
@@ -304,7 +310,10 @@ static void test_sched__a_failed_model_fails_every_job_and_refuses_more(void **s
     assert_int_equal(out.error.status, STATUS_INTERNAL);
     job_release(a);
     model_token token = 'a';
-    struct job_params params = {.tokens = &token, .n_tokens = 1, .n_window = 100, .max_tokens = 1,
+    struct job_params params = {.tokens = &token,
+                                .n_tokens = 1,
+                                .n_window = 100,
+                                .max_tokens = 1,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1}};
     struct error err;
     assert_int_equal(sched_submit(f.sched, &params, &a, &err), STATUS_INTERNAL);
@@ -323,8 +332,11 @@ static void test_sched__namespaces_share_nothing(void **state)
     model_token *tokens;
     size_t n;
     assert_int_equal(model_tokenize(f.model, str_from(prompt), true, &tokens, &n), STATUS_OK);
-    struct job_params params = {.tokens = tokens, .n_tokens = n, .namespace_key = 2,
-                                .max_tokens = 5, .n_window = 400,
+    struct job_params params = {.tokens = tokens,
+                                .n_tokens = n,
+                                .namespace_key = 2,
+                                .max_tokens = 5,
+                                .n_window = 400,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1}};
     struct job *j;
     assert_int_equal(sched_submit(f.sched, &params, &j, NULL), STATUS_OK);

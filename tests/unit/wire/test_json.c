@@ -1,4 +1,5 @@
-/* JSON in and out: what is accepted, what is refused and where, and that text survives the round. */
+/* JSON in and out: what is accepted, what is refused and where, and that text survives the round.
+ */
 #include "support/check.h"
 
 #include "base/limits.h"
@@ -13,13 +14,16 @@ static void test_json_in__accepts_and_refuses_what_the_standard_says(void **stat
         const char *text;
         bool is_good;
     } cases[] = {
-        {"{}", true},          {"[]", true},           {"[1,2]", true},      {"\"\\u00e9\"", true},
-        {"-0", true},          {"1e5", true},          {"null", true},       {" {\"a\":[]} ", true},
-        {"", false},           {"{", false},           {"[1,]", false},      {"{\"a\":1,}", false},
-        {"01", false},         {"+1", false},          {".5", false},        {"nul", false},
-        {"\"\\x\"", false},    {"\"\xFF\"", false},    {"[1] 2", false},     {"// c\n1", false},
-        {"\"\t\"", false},     {"'a'", false},         {"{a:1}", false},     {"NaN", false},
-        {"\"\\ud800\"", false}, {"[", false},          {"{\"a\"}", false},   {"\"", false},
+        {"{}", true},           {"[]", true},           {"[1,2]", true},
+        {"\"\\u00e9\"", true},  {"-0", true},           {"1e5", true},
+        {"null", true},         {" {\"a\":[]} ", true}, {"", false},
+        {"{", false},           {"[1,]", false},        {"{\"a\":1,}", false},
+        {"01", false},          {"+1", false},          {".5", false},
+        {"nul", false},         {"\"\\x\"", false},     {"\"\xFF\"", false},
+        {"[1] 2", false},       {"// c\n1", false},     {"\"\t\"", false},
+        {"'a'", false},         {"{a:1}", false},       {"NaN", false},
+        {"\"\\ud800\"", false}, {"[", false},           {"{\"a\"}", false},
+        {"\"", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct json_doc *doc = NULL;
@@ -56,8 +60,9 @@ static void test_json_in__reads_values_and_is_safe_on_null(void **state)
 {
     (void)state;
     struct json_doc *doc;
-    assert_int_equal(json_parse_copy(STR("{\"a\":1,\"b\":[true,\"x\"],\"a\":5.0}"), JSON_STRICT,
-                                     &doc, NULL), STATUS_OK);
+    assert_int_equal(
+        json_parse_copy(STR("{\"a\":1,\"b\":[true,\"x\"],\"a\":5.0}"), JSON_STRICT, &doc, NULL),
+        STATUS_OK);
     const struct json *root = json_root(doc);
     assert_int_equal(json_integer(json_get(root, "a")), 5);
     assert_true(json_is_integer(json_get(root, "a")));
@@ -78,7 +83,8 @@ static void test_json_in__prints_minified_in_the_order_given(void **state)
     struct strbuf out;
     strbuf_init(&out, 1000);
     assert_int_equal(json_parse_copy(STR("{ \"b\" : [ 1.5 , \"\\u00e9\\n\" ], \"a\" : {} }"),
-                                     JSON_STRICT, &doc, NULL), STATUS_OK);
+                                     JSON_STRICT, &doc, NULL),
+                     STATUS_OK);
     json_print(&out, json_root(doc));
     CHECK_STR(strbuf_str(&out), "{\"b\":[1.5,\"é\\n\"],\"a\":{}}");
     strbuf_clear(&out);
