@@ -128,9 +128,9 @@ enum status file_disk_free(const char *path, uint64_t *out_bytes)
     int rc;
     while ((rc = statvfs(copy, &vfs)) != 0 && errno == ENOENT) {
         char *slash = strrchr(copy, '/');
-        if (slash == NULL || slash == copy)
+        if (slash == NULL || copy[1] == '\0')
             break;
-        *slash = '\0';
+        slash[slash == copy ? 1 : 0] = '\0'; /* the root keeps its slash */
     }
     mem_free(copy);
     if (rc != 0)
