@@ -35,7 +35,8 @@ struct render {
 struct slot {
     struct str value;
     bool is_leaf;    /* a string inside JSON: escaped where the template put it between quotes */
-    bool may_vanish; /* reasoning: templates drop it from earlier turns */
+    bool may_vanish; /* some templates drop it, as reasoning of earlier turns: not an error */
+    bool joins_next; /* tokenised together with the template's text behind it */
     bool was_found;
 };
 
@@ -48,6 +49,7 @@ struct work {
     size_t n_slots, capacity;
     bool is_full;         /* the arena or the slots ran out */
     bool breaks_controls; /* the fallback: contents stay, their control tokens are broken */
+    bool changed_schemas; /* the listed tools are not quite the ones that may be called */
     struct chat_message *messages;
     struct chat_tool *tools;
 };
@@ -143,15 +145,23 @@ static struct str trim(struct str s)
     return s;
 }
 
-static struct str protect_content(struct work *w, struct str text, bool trims, bool may_vanish)
+static struct str protect_content(struct work *w, struct slot slot, bool trims)
 {
     if (trims)
-        text = trim(text);
-    if (text.len == 0)
-        return text; /* templates test for it */
-    if (w->breaks_controls)
-        return break_controls(w, text);
-    return put_slot(w, (struct slot){.value = text, .may_vanish = may_vanish});
+        slot.value = trim(slot.value);
+    if (slot.value.len == 0)
+        return slot.value; /* templates test for it */
+    return w->breaks_controls ? break_controls(w, slot.value) : put_slot(w, slot);
+}
+
+/* A name, a key or another string among the template's own text: most are harmless, and are left as
+ * they are, so that the model sees the tokens that it would write itself. */
+static struct str protect_string(struct work *w, struct str s)
+{
+    if (!forges_control(w->r, s))
+        return s;
+    return w->breaks_controls ? break_controls(w, s)
+                              : put_slot(w, (struct slot){.value = s, .is_leaf = true});
 }
 
 static void protect_value(struct work *w, struct json_out *out, const struct json *v);
@@ -168,11 +178,7 @@ static void protect_members(struct work *w, struct json_out *out, const struct j
     for (struct json_iter it = json_iter(v); json_next(&it);) {
         if (is_object) {
             strbuf_clear(&key);
-            struct str name = it.key;
-            if (forges_control(w->r, name))
-                name = w->breaks_controls ? break_controls(w, name)
-                                          : put_slot(w, (struct slot){name, true, false, false});
-            json_escape(&key, name);
+            json_escape(&key, protect_string(w, it.key));
             json_key(out, strbuf_cstr(&key));
         }
         protect_value(w, out, it.value);
@@ -192,14 +198,9 @@ static void protect_value(struct work *w, struct json_out *out, const struct jso
     case JSON_ARRAY:
         protect_members(w, out, v);
         return;
-    case JSON_STRING: {
-        struct str s = json_string(v);
-        if (forges_control(w->r, s))
-            s = w->breaks_controls ? break_controls(w, s)
-                                   : put_slot(w, (struct slot){s, true, false, false});
-        json_str(out, s);
+    case JSON_STRING:
+        json_str(out, protect_string(w, json_string(v)));
         return;
-    }
     default: {
         struct strbuf plain;
         strbuf_init(&plain, 4096);
@@ -211,8 +212,7 @@ static void protect_value(struct work *w, struct json_out *out, const struct jso
     }
 }
 
-/* JSON text whose hostile strings are sentinels.  Most has none and is used as it is, so that the
- * model sees the tokens that it would write itself. */
+/* JSON text whose hostile strings are sentinels. */
 static struct str protect_json(struct work *w, struct str json)
 {
     if (!forges_control(w->r, json))
@@ -223,15 +223,13 @@ static struct str protect_json(struct work *w, struct str json)
     struct strbuf text;
     strbuf_init(&text, LIMIT_REQUEST_ARENA_BYTES);
     struct json_out out;
+    size_t first = w->n_slots;
     json_out_begin(&out, &text);
     protect_value(w, &out, json_root(doc));
     json_out_end(&out);
-    /* The slots point into the document: what they hold is copied before it goes. */
-    for (size_t i = 0; i < w->n_slots; i++) {
-        if (!w->slots[i].is_leaf || w->slots[i].was_found)
-            continue;
+    /* The new slots point into the document: what they hold is copied before it goes. */
+    for (size_t i = first; i < w->n_slots; i++) {
         w->slots[i].value = arena_str(&w->arena, w->slots[i].value);
-        w->slots[i].was_found = true; /* for now: "is copied"; reset before the cut */
         w->is_full |= w->slots[i].value.ptr == NULL;
     }
     struct str copy = arena_str(&w->arena, strbuf_str(&text));
@@ -241,14 +239,32 @@ static struct str protect_json(struct work *w, struct str json)
     return copy;
 }
 
+/* How the content of `m` is treated.  User text and results must come through.  Some templates show
+ * system text only in some places, and not what the assistant says beside its calls.
+ *
+ * What the assistant said goes together with the mark behind it (the end of the turn, or a call),
+ * as it was one text when it was sampled: then the tokens are the same, and found in the pool. */
+static struct slot content_slot(const struct work *w, const struct chat_message *m)
+{
+    bool is_assistant = strcmp(m->role, "assistant") == 0;
+    return (struct slot){
+        .value = m->content,
+        .is_leaf = strcmp(m->role, "tool") == 0, /* some templates show results as JSON */
+        .may_vanish = strcmp(m->role, "system") == 0 || (is_assistant && m->n_calls > 0),
+        .joins_next = is_assistant && !w->breaks_controls && !forges_control(w->r, m->content),
+    };
+}
+
 static void protect_message(struct work *w, const struct chat_message *from,
                             struct chat_message *to)
 {
     bool is_assistant = strcmp(from->role, "assistant") == 0;
     *to = *from;
-    to->content = protect_content(w, from->content,
-                                  is_assistant ? w->r->trims_assistant : w->r->trims_user, false);
-    to->reasoning = protect_content(w, from->reasoning, true, true);
+    to->content = protect_content(w, content_slot(w, from),
+                                  is_assistant ? w->r->trims_assistant : w->r->trims_user);
+    to->reasoning =
+        protect_content(w, (struct slot){.value = from->reasoning, .may_vanish = true}, true);
+    to->tool_name = protect_string(w, from->tool_name);
     if (from->n_calls == 0)
         return;
     struct chat_call *calls = arena_array(&w->arena, from->n_calls, sizeof *calls);
@@ -258,9 +274,19 @@ static void protect_message(struct work *w, const struct chat_message *from,
     }
     for (size_t i = 0; i < from->n_calls; i++) {
         calls[i] = from->calls[i];
+        calls[i].name = protect_string(w, from->calls[i].name);
         calls[i].arguments_json = protect_json(w, from->calls[i].arguments_json);
     }
     to->calls = calls;
+}
+
+static void protect_tool(struct work *w, const struct chat_tool *from, struct chat_tool *to)
+{
+    size_t before = w->n_slots;
+    to->name = protect_string(w, from->name);
+    to->schema_json = protect_json(w, from->schema_json);
+    w->changed_schemas |= w->n_slots > before || w->breaks_controls;
+    to->description = protect_string(w, from->description);
 }
 
 static enum status protect(struct work *w, const struct canon *c)
@@ -272,17 +298,11 @@ static enum status protect(struct work *w, const struct canon *c)
         return STATUS_TOO_LARGE;
     for (size_t i = 0; i < c->n_messages; i++)
         protect_message(w, &c->messages[i], &w->messages[i]);
-    for (size_t i = 0; i < c->n_tools; i++) {
-        w->tools[i] = c->tools[i];
-        if (forges_control(w->r, c->tools[i].description))
-            w->tools[i].description =
-                w->breaks_controls
-                    ? break_controls(w, c->tools[i].description)
-                    : put_slot(w, (struct slot){c->tools[i].description, true, false, true});
-        w->tools[i].schema_json = protect_json(w, c->tools[i].schema_json);
-    }
-    for (size_t i = 0; i < w->n_slots; i++)
-        w->slots[i].was_found = false;
+    size_t first = w->n_slots;
+    for (size_t i = 0; i < c->n_tools; i++)
+        protect_tool(w, &c->tools[i], &w->tools[i]);
+    for (size_t i = first; i < w->n_slots; i++)
+        w->slots[i].may_vanish = true; /* templates leave parts of tools out */
     return w->is_full ? STATUS_TOO_LARGE : STATUS_OK;
 }
 
@@ -317,22 +337,62 @@ static size_t slot_at(const struct work *w, struct str text, size_t at)
     return index < w->n_slots ? index : MOST_SLOTS;
 }
 
-static enum status add_slot(struct work *w, struct token_list *list, struct str text, size_t at,
-                            struct slot *slot)
+static enum status add_escaped(struct work *w, struct token_list *list, struct str value)
 {
-    slot->was_found = true;
-    size_t end = at + MARK_BYTES;
-    bool is_quoted = at > 0 && text.ptr[at - 1] == '"' && end < text.len && text.ptr[end] == '"';
-    if (!slot->is_leaf || !is_quoted)
-        return add_tokens(w, list, slot->value, false);
     struct strbuf escaped;
     strbuf_init(&escaped, LIMIT_PROMPT_BYTES);
-    json_escape(&escaped, slot->value);
+    json_escape(&escaped, value);
     enum status st = strbuf_status(&escaped);
     if (st == STATUS_OK)
         st = add_tokens(w, list, strbuf_str(&escaped), false);
     strbuf_free(&escaped);
     return st;
+}
+
+/* `value` and the template's text behind it, as one piece. */
+static enum status add_joined(struct work *w, struct token_list *list, struct str value,
+                              struct str behind)
+{
+    struct strbuf whole;
+    strbuf_init(&whole, LIMIT_PROMPT_BYTES);
+    strbuf_append_str(&whole, value);
+    strbuf_append_str(&whole, behind);
+    enum status st = strbuf_status(&whole);
+    if (st == STATUS_OK)
+        st = add_tokens(w, list, strbuf_str(&whole), true);
+    strbuf_free(&whole);
+    return st;
+}
+
+/* The slot whose sentinel stands at `at`, and the template's text from behind it up to `end`. */
+static enum status add_slot(struct work *w, struct token_list *list, struct str text, size_t at,
+                            size_t end)
+{
+    struct slot *slot = &w->slots[slot_at(w, text, at)];
+    struct str behind = {text.ptr + at + MARK_BYTES, end - at - MARK_BYTES};
+    slot->was_found = true;
+    if (slot->joins_next)
+        return add_joined(w, list, slot->value, behind);
+
+    bool is_quoted = at > 0 && text.ptr[at - 1] == '"' && behind.len > 0 && behind.ptr[0] == '"';
+    enum status st = slot->is_leaf && is_quoted ? add_escaped(w, list, slot->value)
+                                                : add_tokens(w, list, slot->value, false);
+    return st == STATUS_OK ? add_tokens(w, list, behind, true) : st;
+}
+
+/* Where the next sentinel at or behind `from` begins, or the end of the text. */
+static size_t next_mark(const struct work *w, struct str text, size_t from)
+{
+    struct str nonce = {w->nonce, NONCE_BYTES};
+    while (from < text.len) {
+        size_t found = str_find((struct str){text.ptr + from, text.len - from}, nonce);
+        if (found == SIZE_MAX)
+            break;
+        if (slot_at(w, text, from + found) != MOST_SLOTS)
+            return from + found;
+        from += found + 1;
+    }
+    return text.len;
 }
 
 static enum status cut(struct work *w, struct str text, struct token_list *list)
@@ -341,28 +401,16 @@ static enum status cut(struct work *w, struct str text, struct token_list *list)
     enum status st = STATUS_OK;
     struct str bos = str_from(info->bos_text);
     if (info->bos != MODEL_NO_TOKEN && !(bos.len > 0 && str_starts_with(text, bos)))
-        st = token_cache_append(w->r->cache, w->r->model, bos, true, &list->tokens, &list->n,
-                                &list->capacity);
+        st = add_tokens(w, list, bos, true);
 
-    struct str nonce = {w->nonce, NONCE_BYTES};
-    size_t begin = 0, search = 0;
-    while (st == STATUS_OK) {
-        size_t found = str_find((struct str){text.ptr + search, text.len - search}, nonce);
-        if (found == SIZE_MAX)
-            break;
-        size_t at = search + found;
-        size_t index = slot_at(w, text, at);
-        if (index == MOST_SLOTS) {
-            search = at + 1;
-            continue;
-        }
-        st = add_tokens(w, list, (struct str){text.ptr + begin, at - begin}, true);
-        if (st == STATUS_OK)
-            st = add_slot(w, list, text, at, &w->slots[index]);
-        begin = search = at + MARK_BYTES;
-    }
+    size_t at = next_mark(w, text, 0);
     if (st == STATUS_OK)
-        st = add_tokens(w, list, (struct str){text.ptr + begin, text.len - begin}, true);
+        st = add_tokens(w, list, (struct str){text.ptr, at}, true);
+    while (st == STATUS_OK && at < text.len) {
+        size_t end = next_mark(w, text, at + MARK_BYTES);
+        st = add_slot(w, list, text, at, end);
+        at = end;
+    }
     return st;
 }
 
@@ -403,8 +451,8 @@ static void replace_grammar(struct chat_prompt *p, const struct grammar_spec *gr
 
 /* Where other tools may be called than are listed (loaded ones, or the one that tool_choice names),
  * grammar and parser come from a second rendering of the last words only. */
-static enum status use_callable(struct render *r, const struct canon *c, struct rendered *out,
-                                struct error *err)
+static enum status use_callable(struct render *r, const struct canon *c, bool changed_schemas,
+                                struct rendered *out, struct error *err)
 {
     if (c->text_tools) {
         struct grammar_spec grammar = {0};
@@ -415,7 +463,7 @@ static enum status use_callable(struct render *r, const struct canon *c, struct 
             replace_grammar(&out->chat, &grammar);
         return STATUS_OK;
     }
-    if (same_tools(c) || c->tool_choice == CHAT_TOOLS_NONE)
+    if ((same_tools(c) && !changed_schemas) || c->tool_choice == CHAT_TOOLS_NONE)
         return STATUS_OK;
     struct chat_message ask = {.role = "user", .content = STR("?")};
     struct chat_inputs in = {
@@ -471,7 +519,7 @@ static enum status render_once(struct render *r, const struct canon *c, bool bre
         goto out;
     }
     *out_is_whole = all_found(&w);
-    st = use_callable(r, c, out, err);
+    st = use_callable(r, c, w.changed_schemas, out, err);
 
 out:
     arena_free(&w.arena);
