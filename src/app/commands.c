@@ -126,11 +126,19 @@ int cmd_pull(const struct options *o)
         .stop = &is_interrupted,
         .url = getenv("PENSIEVE_PULL_URL"),
     };
-    bool was_here = catalog_is_here(m);
-    if (!was_here)
+    enum status st = STATUS_OK;
+    bool is_here = catalog_is_here(m);
+    if (is_here && fetch_verify(m, &options, &err) != STATUS_OK) {
+        fprintf(stderr, "\n%s; fetching it again\n", err.message);
+        char *damaged = catalog_path(m);
+        is_here = unlink(damaged) != 0;
+        mem_free(damaged);
+    }
+    if (!is_here) {
         fprintf(stderr, "fetching %s (%.0f MB, %s)\n", m->name, (double)m->bytes / 1e6, m->licence);
-    enum status st = fetch_model(m, &options, &err);
-    if (!was_here && isatty(STDERR_FILENO))
+        st = fetch_model(m, &options, &err);
+    }
+    if (isatty(STDERR_FILENO))
         fputc('\n', stderr);
     if (st != STATUS_OK)
         return complain(st == STATUS_CORRUPT ? EXIT_CODE_MODEL_DAMAGED : EXIT_CODE_IO, err.message);
