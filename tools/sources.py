@@ -3,7 +3,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-IGNORED = {".git", "build", "__pycache__"}
+IGNORED = {".git", "build", "corpus", "__pycache__"}  # a corpus is input, byte for byte
 
 _SKIPPED = re.compile(
     r'//[^\n]*|/\*.*?\*/|R"(?P<tag>[^()\\ ]{0,16})\(.*?\)(?P=tag)"'
