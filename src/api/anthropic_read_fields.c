@@ -7,7 +7,9 @@
 
 enum status too_large(const struct reader *r)
 {
-    return error_set(r->err, STATUS_TOO_LARGE, "the request needs more than %d MiB to read",
+    return error_set(r->err, STATUS_TOO_LARGE,
+                     "reading the request takes more memory than there is, or than %d MiB; "
+                     "send less at once",
                      LIMIT_REQUEST_ARENA_BYTES / 1024 / 1024);
 }
 
