@@ -145,7 +145,13 @@ static void whole_turn(struct exchange *x, const char *message_id)
         struct strbuf body;
         strbuf_init(&body, 8u * LIMIT_REPLY_BYTES + 4096);
         anthropic_message_print(&message, message_id, x->request.model, &body);
-        reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
+        if (strbuf_status(&body) == STATUS_OK) {
+            reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
+        } else {
+            struct error err;
+            error_set(&err, STATUS_INTERNAL, "the answer outgrew its buffer; ask for a stream");
+            reply_error(x, &err);
+        }
         strbuf_free(&body);
     }
     anthropic_message_free(&message);
