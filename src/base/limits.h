@@ -12,6 +12,8 @@ enum {
     LIMIT_CONNECTIONS = 512,
     LIMIT_PIPELINED_BYTES = 64 * 1024,    /* read ahead while an answer is under way */
     LIMIT_OUTPUT_HIGH_BYTES = 256 * 1024, /* unsent answer of one connection: its writer waits */
+    LIMIT_SEND_BUFFER_BYTES = 128 * 1024, /* asked of the system: else it takes megabytes ahead of a
+                                             slow client, and nobody waits for it */
     LIMIT_OUTPUT_LOW_BYTES = 64 * 1024,   /* ... and goes on */
 
     LIMIT_HEADER_MS = 10 * 1000,    /* from the first byte to the end of the headers */

@@ -459,6 +459,8 @@ void conn_accept(struct server *s, uv_stream_t *listener)
         return;
     }
     uv_tcp_nodelay(&c->handle, 1);
+    int send_bytes = LIMIT_SEND_BUFFER_BYTES;
+    uv_send_buffer_size((uv_handle_t *)&c->handle, &send_bytes);
     learn_address(c);
     start_reading(c);
 }

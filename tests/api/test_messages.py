@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import re
+import socket
 
 import pytest
 from support.pensieve_server import message, parse_events, script_server, wait_until
@@ -255,8 +256,10 @@ def test_a_client_that_leaves_cancels_its_turn(server):
 
 def test_a_slow_reader_is_waited_for_and_loses_nothing(server):
     whole, _ = accumulate(server.events(message("long")))
-    sock = server.socket()
-    sock.setsockopt(6, 10, 1024)  # TCP_WINDOW_CLAMP: the system takes little ahead of us
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # little is taken ahead of us
+    sock.settimeout(60)
+    sock.connect(("127.0.0.1", server.port))
     body = json.dumps(message("long", stream=True))
     sock.sendall((f"POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Api-Key: "
                   f"pensieve-local-token\r\nContent-Type: application/json\r\nConnection: close\r\n"
