@@ -227,6 +227,7 @@ static enum status local_start(struct engine *engine, const struct message_reque
     struct splitter_options options = {
         .prompt = &t->prompt.chat,
         .has_tools = has_tools,
+        .text_tools = canon.text_tools,
         .single_call = req->tool_choice.disable_parallel,
         .keep_thinking = canon.enable_thinking,
     };

@@ -17,6 +17,7 @@ extern "C" {
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -139,22 +140,6 @@ void take_grammar(const common_chat_params &params, struct grammar_spec *out)
     out->n_triggers = n;
 }
 
-/* A grammar that demands a call begins `root ::= "..." space until-N? ...`: the rule until-N stands
- * for words before the call.  Where the library writes it another way, nothing is changed. */
-void drop_words_before_calls(std::string *grammar)
-{
-    size_t root = grammar->compare(0, 9, "root ::= ") == 0 ? 0 : grammar->find("\nroot ::= ");
-    if (root == std::string::npos)
-        return;
-    size_t end = grammar->find('\n', root + 1);
-    size_t words = grammar->find(" until-", root);
-    if (words == std::string::npos || words > end)
-        return;
-    size_t after = grammar->find_first_not_of("0123456789", words + 7);
-    if (after != std::string::npos && (*grammar)[after] == '?')
-        grammar->erase(words, after + 1 - words);
-}
-
 /* The templates' own grammars leave room that the API does not: words before a call that must come,
  * and a code fence around JSON that must be the whole text. */
 void tighten_grammar(const struct chat_inputs *in, common_chat_params *params)
@@ -164,7 +149,8 @@ void tighten_grammar(const struct chat_inputs *in, common_chat_params *params)
         params->grammar_lazy = false;
         params->grammar_triggers.clear();
     } else if (in->tool_choice == CHAT_TOOLS_REQUIRED) {
-        drop_words_before_calls(&params->grammar);
+        static const std::regex words_first("(root ::= \"[^\n]*\" space )until-[0-9]+\\? ");
+        params->grammar = std::regex_replace(params->grammar, words_first, "$1");
     }
 }
 
@@ -234,11 +220,13 @@ size_t count(const std::string &text, const char *mark)
 bool system_stands_anywhere(const common_chat_templates *templates)
 {
     /* Where the template takes it, the text appears once, between its neighbours, and it makes a
-     * turn of its own, not a part of the user's. */
-    std::string text = try_render(templates,
-                                  {say("system", "PROBEzero"), say("user", first_mark),
-                                   say("system", middle_mark), say("user", last_mark)},
-                                  false, false);
+     * turn of its own, not a part of the user's.  Between the user and the assistant, as clients
+     * send it: templates that insist on turns in order count it as one. */
+    std::string text =
+        try_render(templates,
+                   {say("system", "PROBEzero"), say("user", first_mark), say("system", middle_mark),
+                    say("assistant", "PROBEreply"), say("user", last_mark)},
+                   false, false);
     return count(text, middle_mark) == 1 && text.find(first_mark) < text.find(middle_mark) &&
            text.find(middle_mark) < text.find(last_mark);
 }
@@ -262,7 +250,8 @@ chat_caps probe(const common_chat_templates *templates)
         count(try_render(templates, {say("system", middle_mark), say("user", last_mark)}, false,
                          false),
               middle_mark) > 0;
-    caps.system_anywhere = caps.system_first && system_stands_anywhere(templates);
+    caps.system_anywhere =
+        caps.system_first && known["supports_system_role"] && system_stands_anywhere(templates);
     caps.tools =
         count(try_render(templates, {say("user", last_mark)}, true, false), middle_mark) > 0;
     caps.tool_calls = caps.tools && renders_calls(templates);

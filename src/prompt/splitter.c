@@ -1,13 +1,16 @@
 /* splitter -- see splitter.h.
  *
- *      state      what the bytes are           leaves by
- *      TEXT       words for the user           a thinking mark, a tool mark
- *      THINKING   reasoning                    the end mark
- *      SECTION    tool calls                   only the end of the reply
+ *      state      what the bytes are             leaves by
+ *      TEXT       words for the user             a thinking mark, a tool mark
+ *      THINKING   reasoning                      the end mark
+ *      SECTION    tool calls, from a mark on     only the end of the reply
+ *      WHOLE      anything, from the first byte  only the end of the reply
  *
  * In TEXT, white space at the end is held back with what may begin a mark: before a call it belongs
- * to nobody.  In SECTION the template's parser reads the whole reply again each time it has grown
- * by an eighth, so the cost of all readings together stays within nine times the last one. */
+ * to nobody.  In SECTION and WHOLE the template's parser reads the whole reply again each time it
+ * has grown by an eighth, so the cost of all readings together stays within nine times the last
+ * one. WHOLE is for replies that no mark divides: calls that begin with the reply, as where one
+ * must come, and formats that wrap words too (channels). */
 #include "prompt/splitter.h"
 
 #include <stdio.h>
@@ -21,6 +24,7 @@ enum {
     MOST_MARKS = 16,
     GROWTH = 8,        /* read again after 1/8 more ... */
     LEAST_GROWTH = 32, /* ... and at least so many bytes */
+    SALVAGE_TRIES = 32,
     ID_BYTES = 32,
 };
 
@@ -28,6 +32,7 @@ enum state {
     STATE_TEXT,
     STATE_THINKING,
     STATE_SECTION,
+    STATE_WHOLE,
 };
 
 struct pending {
@@ -51,11 +56,15 @@ struct splitter {
     enum event_block kind;
     struct strbuf thinking; /* of the open block, for its signature */
     bool says_text;         /* something but white space was passed on as text */
+    bool is_finishing;      /* no more bytes will come: a reading is the last */
+    bool skips_blank;       /* thinking has just ended: the blank lines behind it are nobody's */
 
     size_t section_begin;
-    size_t next_read;   /* reply length at which to read again */
-    size_t n_calls;     /* calls begun */
-    struct strbuf sent; /* arguments passed on of the last call begun */
+    size_t next_read;                    /* reply length at which to read again */
+    size_t n_calls;                      /* calls begun */
+    struct strbuf sent;                  /* arguments passed on of the last call begun */
+    size_t said_content, said_reasoning; /* WHOLE: bytes of a reading that were passed on, or were
+                                            there before the reply began (a continued message) */
 
     struct pending *events; /* ring-less: filled, then drained */
     size_t n_events, events_capacity, next_event;
@@ -118,13 +127,14 @@ static void say(struct splitter *s, enum event_block kind, struct str words)
     if (words.len == 0 || (kind == EVENT_BLOCK_THINKING && !s->options.keep_thinking))
         return;
     if (!s->is_open || s->kind != kind) {
-        while (words.len > 0 && kind == EVENT_BLOCK_THINKING &&
-               is_blank((struct str){words.ptr, 1})) {
+        bool skips = kind == EVENT_BLOCK_THINKING || s->skips_blank;
+        while (words.len > 0 && skips && is_blank((struct str){words.ptr, 1})) {
             words.ptr++;
             words.len--;
         }
         if (is_blank(words))
             return;
+        s->skips_blank = false;
         open_block(s, kind, (struct str){0});
     }
     struct strbuf clean;
@@ -188,64 +198,138 @@ static void take_reading(struct splitter *s, const struct chat_reply *r, bool is
     }
 }
 
+static size_t blank_tail(struct str s)
+{
+    size_t n = 0;
+    while (n < s.len && strchr(" \t\r\n", s.ptr[s.len - n - 1]) != NULL)
+        n++;
+    return n;
+}
+
+/* Of words that a reading shows: what is new and can't change any more. */
+static void say_more(struct splitter *s, enum event_block kind, struct str words, size_t *said,
+                     bool is_last)
+{
+    if (!is_last) {
+        words.len -= utf8_incomplete_tail(words);
+        words.len -= blank_tail(words);
+    }
+    if (words.len <= *said)
+        return;
+    say(s, kind, (struct str){words.ptr + *said, words.len - *said});
+    *said = words.len;
+}
+
+static void take_words(struct splitter *s, const struct chat_reply *r, bool is_last)
+{
+    if (s->state != STATE_WHOLE || s->n_calls > 0)
+        return;
+    bool has_more = r->content.len > s->said_content || r->n_calls > 0;
+    say_more(s, EVENT_BLOCK_THINKING, r->reasoning, &s->said_reasoning, is_last || has_more);
+    struct str content = r->content;
+    if (r->n_calls > 0)
+        content.len -= blank_tail(content); /* before a call it belongs to nobody */
+    say_more(s, EVENT_BLOCK_TEXT, content, &s->said_content, is_last);
+}
+
+/* Reads the first `len` bytes and passes on what is new, if there are at least `least_calls`. */
+static bool read_reply(struct splitter *s, size_t len, bool is_partial, size_t least_calls)
+{
+    bool is_last = s->is_finishing;
+    struct chat_reply r;
+    struct str reply = {strbuf_cstr(&s->reply), len};
+    if (chat_parse(s->options.prompt, reply, is_partial, &r) != STATUS_OK)
+        return false;
+    bool has_enough = r.n_calls >= least_calls;
+    if (has_enough) {
+        take_words(s, &r, is_last);
+        take_reading(s, &r, is_last);
+    }
+    chat_reply_free(&r);
+    return has_enough;
+}
+
 static void read_section(struct splitter *s)
 {
     if (s->reply.len < s->next_read)
         return;
     size_t growth = s->reply.len / GROWTH;
     s->next_read = s->reply.len + (growth > LEAST_GROWTH ? growth : LEAST_GROWTH);
-    struct chat_reply r;
-    if (chat_parse(s->options.prompt, strbuf_str(&s->reply), true, &r) != STATUS_OK)
-        return;
-    take_reading(s, &r, false);
-    chat_reply_free(&r);
+    (void)read_reply(s, s->reply.len, true, 0);
 }
 
-/* Second try where the template's parser finds nothing: calls between the plain marks. */
+static void say_raw(struct splitter *s, struct str words)
+{
+    if (!is_blank(words))
+        say(s, EVENT_BLOCK_TEXT, words);
+}
+
+/* Where the template's parser finds nothing: calls between the plain marks.  What is no call is
+ * passed on as it is. */
 static void read_plain_calls(struct splitter *s)
 {
     struct str rest = {s->reply.data + s->section_begin, s->reply.len - s->section_begin};
     struct strbuf name, arguments;
     strbuf_init(&name, 4096);
     strbuf_init(&arguments, LIMIT_REPLY_BYTES);
-    for (;;) {
+    while (rest.len > 0) {
         size_t begin = str_find(rest, STR(TEXT_TOOLS_CALL_BEGIN));
         if (begin == SIZE_MAX)
             break;
-        begin += sizeof TEXT_TOOLS_CALL_BEGIN - 1;
-        struct str body = {rest.ptr + begin, rest.len - begin};
+        size_t skip = begin + sizeof TEXT_TOOLS_CALL_BEGIN - 1;
+        struct str body = {rest.ptr + skip, rest.len - skip};
         size_t end = str_find(body, STR(TEXT_TOOLS_CALL_END));
-        size_t next = end == SIZE_MAX ? body.len : end + sizeof TEXT_TOOLS_CALL_END - 1;
-        if (end != SIZE_MAX)
-            body.len = end;
+        size_t next = end == SIZE_MAX ? rest.len : skip + end + sizeof TEXT_TOOLS_CALL_END - 1;
+        body.len = end == SIZE_MAX ? body.len : end;
         strbuf_clear(&name);
         strbuf_clear(&arguments);
-        if (text_tools_parse(body, &name, &arguments) == STATUS_OK &&
-            !(s->options.single_call && s->n_calls > 0)) {
-            begin_call(s, strbuf_str(&name));
-            send_arguments(s, strbuf_str(&arguments));
-            end_call(s);
+        if (text_tools_parse(body, &name, &arguments) != STATUS_OK) {
+            say_raw(s, (struct str){rest.ptr, next});
+        } else {
+            say_raw(s, (struct str){rest.ptr, begin});
+            if (!(s->options.single_call && s->n_calls > 0)) {
+                begin_call(s, strbuf_str(&name));
+                send_arguments(s, strbuf_str(&arguments));
+                end_call(s);
+            }
         }
-        rest.ptr += begin + next;
-        rest.len -= begin + next;
+        rest.ptr += next;
+        rest.len -= next;
     }
+    say_raw(s, rest);
     strbuf_free(&arguments);
     strbuf_free(&name);
 }
 
+/* The parser does not take the reply as a whole: it is read up to the last place where it does, if
+ * that holds a call, and what stands behind is passed on as text. */
+static bool salvage(struct splitter *s)
+{
+    size_t least_calls = s->n_calls > 0 ? s->n_calls : 1;
+    size_t tries = SALVAGE_TRIES;
+    for (size_t len = s->reply.len; len > s->section_begin && tries > 0; len--) {
+        if (strchr(">}]", s->reply.data[len - 1]) == NULL)
+            continue;
+        tries--;
+        if (!read_reply(s, len, false, least_calls))
+            continue;
+        end_call(s);
+        say_raw(s, (struct str){s->reply.data + len, s->reply.len - len});
+        return true;
+    }
+    return false;
+}
+
 static void finish_section(struct splitter *s, bool was_cut)
 {
-    struct chat_reply r;
-    if (chat_parse(s->options.prompt, strbuf_str(&s->reply), was_cut, &r) == STATUS_OK) {
-        take_reading(s, &r, true);
-        chat_reply_free(&r);
-    }
-    if (s->n_calls == 0)
-        read_plain_calls(s);
+    s->is_finishing = true;
+    bool is_read = read_reply(s, s->reply.len, was_cut, 0) || (!was_cut && salvage(s));
+    if (!is_read && (s->n_calls > 0 || s->state == STATE_WHOLE))
+        (void)read_reply(s, s->reply.len, true, s->n_calls);
     end_call(s);
-    if (s->n_calls == 0) /* no call after all: nothing that was said is lost */
-        say(s, EVENT_BLOCK_TEXT,
-            (struct str){s->reply.data + s->section_begin, s->reply.len - s->section_begin});
+    bool has_said = s->n_calls > 0 || (s->state == STATE_WHOLE && s->says_text);
+    if (!has_said) /* no call after all: nothing that was said is lost */
+        read_plain_calls(s);
 }
 
 /* ---- Text and thinking ---- */
@@ -282,19 +366,15 @@ static struct hit find_mark(const struct splitter *s, struct str rest)
         look_for(&hit, rest, s->thinking_end, STATE_TEXT);
         return hit;
     }
-    if (!s->says_text)
+    if (!s->says_text) {
+        /* Thinking comes first: behind words, its mark is one of them. */
         look_for(&hit, rest, s->thinking_start, STATE_THINKING);
+        if (hit.at != SIZE_MAX && !is_blank((struct str){rest.ptr, hit.at}))
+            hit = (struct hit){.at = SIZE_MAX};
+    }
     for (size_t i = 0; i < s->n_marks; i++)
         look_for(&hit, rest, s->marks[i], STATE_SECTION);
     return hit;
-}
-
-static size_t blank_tail(struct str s)
-{
-    size_t n = 0;
-    while (n < s.len && strchr(" \t\r\n", s.ptr[s.len - n - 1]) != NULL)
-        n++;
-    return n;
 }
 
 static enum event_block kind_of(const struct splitter *s)
@@ -309,6 +389,7 @@ static void pass_mark(struct splitter *s, struct str rest, const struct hit *hit
     before.len -= blank_tail(before);
     say(s, kind_of(s), before);
     close_block(s);
+    s->skips_blank = s->state == STATE_THINKING;
     s->state = hit->next;
     if (hit->next == STATE_SECTION) {
         s->section_begin = s->scanned + hit->at;
@@ -321,7 +402,7 @@ static void pass_mark(struct splitter *s, struct str rest, const struct hit *hit
 
 static void scan(struct splitter *s)
 {
-    while (s->state != STATE_SECTION) {
+    while (s->state != STATE_SECTION && s->state != STATE_WHOLE) {
         struct str rest = rest_of(s);
         struct hit hit = find_mark(s, rest);
         if (hit.at != SIZE_MAX) {
@@ -347,7 +428,7 @@ void splitter_feed(struct splitter *s, struct str bytes)
 void splitter_finish(struct splitter *s, bool was_cut)
 {
     scan(s);
-    if (s->state == STATE_SECTION) {
+    if (s->state == STATE_SECTION || s->state == STATE_WHOLE) {
         finish_section(s, was_cut);
     } else {
         say(s, kind_of(s), rest_of(s));
@@ -420,12 +501,35 @@ static void learn_marks(struct splitter *s)
                           g->triggers[i].type == GRAMMAR_TRIGGER_PATTERN_FULL;
         add_mark(s, is_pattern ? literal_prefix(s, g->triggers[i].text) : g->triggers[i].text);
     }
-    add_mark(s, STR(TEXT_TOOLS_CALL_BEGIN));
-    /* A grammar from the first byte on, with tools: the whole reply is calls. */
-    if (g->text.len > 0 && !g->lazy) {
-        s->state = STATE_SECTION;
-        s->next_read = LEAST_GROWTH;
+    if (s->n_marks == 0) {
+        /* Formats without a mark: the call is the reply, as a bare JSON object. */
+        add_mark(s, STR("{\"name\":"));
+        add_mark(s, STR("{\"type\": \"function\""));
     }
+    add_mark(s, STR(TEXT_TOOLS_CALL_BEGIN));
+}
+
+/* Whether marks can't tell words from calls. */
+static bool needs_whole(const struct splitter *s)
+{
+    const struct chat_prompt *p = s->options.prompt;
+    bool has_channels = str_find(s->thinking_start, STR("<|channel")) != SIZE_MAX;
+    bool begins_with_call = s->options.has_tools && !s->options.text_tools &&
+                            p->grammar.text.len > 0 && !p->grammar.lazy;
+    return p->parser != NULL && (has_channels || begins_with_call);
+}
+
+/* A continued message is part of what the parser reads, but not of the reply. */
+static void begin_whole(struct splitter *s)
+{
+    s->state = STATE_WHOLE;
+    s->next_read = LEAST_GROWTH;
+    struct chat_reply r;
+    if (chat_parse(s->options.prompt, STR(""), true, &r) != STATUS_OK)
+        return;
+    s->said_content = r.content.len;
+    s->said_reasoning = r.reasoning.len;
+    chat_reply_free(&r);
 }
 
 struct splitter *splitter_create(const struct splitter_options *options)
@@ -448,7 +552,9 @@ struct splitter *splitter_create(const struct splitter_options *options)
         s->thinking_start.len = 0;
     if (options->has_tools)
         learn_marks(s);
-    if (s->thinking_start.len > 0) {
+    if (needs_whole(s)) {
+        begin_whole(s);
+    } else if (s->thinking_start.len > 0) {
         struct str written = str_from(p->generation_prompt);
         size_t start = str_find(written, s->thinking_start);
         if (start != SIZE_MAX && str_find(written, s->thinking_end) == SIZE_MAX)

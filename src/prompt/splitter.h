@@ -4,6 +4,7 @@
  * that may begin a mark (a thinking tag, a tool-call mark, an incomplete UTF-8 character).  From a
  * tool-call mark on, the section is read by the template's own parser at growing distances (each
  * time it is an eighth longer), so that the cost stays linear, and what is new is passed on.
+ * Replies that no mark divides are read so from the first byte.
  *
  * Owner: the turn's worker.  Not here: tokens, sockets. */
 #pragma once
@@ -16,7 +17,8 @@ struct splitter;
 struct splitter_options {
     const struct chat_prompt *prompt; /* borrowed */
     bool has_tools;                   /* look for calls at all */
-    bool single_call;   /* disable_parallel_tool_use: calls after the first are dropped */
+    bool text_tools;  /* calls are in the format of text_tools.h, which the parser does not know */
+    bool single_call; /* disable_parallel_tool_use: calls after the first are dropped */
     bool keep_thinking; /* false: thinking is not passed on (display "omitted" keeps it) */
 };
 

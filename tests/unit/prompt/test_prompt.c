@@ -292,11 +292,11 @@ static void test_splitter__thinking_stands_apart(void **state)
     const char *reply = "<think>\nLet me see.\n</think>\n\nDone.";
     for (size_t step = 1; step < 40; step++) {
         split(&prompt, reply, step, false, &out);
-        CHECK_STR(strbuf_str(&out), "K(Let me see.)T(\n\nDone.)");
+        CHECK_STR(strbuf_str(&out), "K(Let me see.)T(Done.)");
     }
     prompt.generation_prompt = opened;
     split(&prompt, "Let me see.\n</think>\n\nDone.", 3, false, &out);
-    CHECK_STR(strbuf_str(&out), "K(Let me see.)T(\n\nDone.)");
+    CHECK_STR(strbuf_str(&out), "K(Let me see.)T(Done.)");
     strbuf_free(&out);
 }
 
