@@ -17,7 +17,6 @@ extern "C" {
 #include <cstring>
 #include <exception>
 #include <mutex>
-#include <regex>
 #include <string>
 #include <vector>
 
@@ -140,6 +139,22 @@ void take_grammar(const common_chat_params &params, struct grammar_spec *out)
     out->n_triggers = n;
 }
 
+/* A grammar that demands a call begins `root ::= "..." space until-N? ...`: the rule until-N stands
+ * for words before the call.  Where the library writes it another way, nothing is changed. */
+void drop_words_before_calls(std::string *grammar)
+{
+    size_t root = grammar->compare(0, 9, "root ::= ") == 0 ? 0 : grammar->find("\nroot ::= ");
+    if (root == std::string::npos)
+        return;
+    size_t end = grammar->find('\n', root + 1);
+    size_t words = grammar->find(" until-", root);
+    if (words == std::string::npos || words > end)
+        return;
+    size_t after = grammar->find_first_not_of("0123456789", words + 7);
+    if (after != std::string::npos && (*grammar)[after] == '?')
+        grammar->erase(words, after + 1 - words);
+}
+
 /* The templates' own grammars leave room that the API does not: words before a call that must come,
  * and a code fence around JSON that must be the whole text. */
 void tighten_grammar(const struct chat_inputs *in, common_chat_params *params)
@@ -149,8 +164,7 @@ void tighten_grammar(const struct chat_inputs *in, common_chat_params *params)
         params->grammar_lazy = false;
         params->grammar_triggers.clear();
     } else if (in->tool_choice == CHAT_TOOLS_REQUIRED) {
-        static const std::regex words_first("(root ::= \"[^\n]*\" space )until-[0-9]+\\? ");
-        params->grammar = std::regex_replace(params->grammar, words_first, "$1");
+        drop_words_before_calls(&params->grammar);
     }
 }
 
