@@ -183,11 +183,11 @@ void take_prompt(const common_chat_params &params, bool is_continuation, struct 
         out->stops[i] = copy(params.additional_stops[i]);
 
     auto *parser = new chat_parser{common_chat_parser_params(params)};
+    out->parser = parser;
     parser->params.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
     parser->params.is_continuation = is_continuation;
     if (!params.parser.empty())
         parser->params.parser.load(params.parser);
-    out->parser = parser;
 }
 
 /* ---- What a template can do, found out by trying ---- */
@@ -306,14 +306,17 @@ const struct chat_caps *chat_template_get_caps(const struct chat_template *t)
 enum status chat_render(const struct chat_template *t, const struct chat_inputs *in,
                         struct chat_prompt *out, struct error *err)
 {
+    struct chat_prompt prompt = {};
     try {
         common_chat_params params = common_chat_templates_apply(t->templates.get(), to_inputs(in));
         tighten_grammar(in, &params);
-        take_prompt(params, in->continue_last, out);
+        take_prompt(params, in->continue_last, &prompt);
         if (in->json_schema.len > 0 && in->n_tools == 0)
-            out->grammar.prefix.len = 0; /* the schema's grammar begins with the reply */
+            prompt.grammar.prefix.len = 0; /* the schema's grammar begins with the reply */
+        *out = prompt;
         return STATUS_OK;
     } catch (const std::exception &) {
+        chat_prompt_free(&prompt);
         /* The exception's text may quote the conversation: it stays here. */
         return error_set(err, STATUS_UNSUPPORTED,
                          "the model's chat template refuses this conversation");

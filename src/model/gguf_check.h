@@ -16,10 +16,13 @@ struct gguf_facts {
     uint64_t kv_bytes_per_cell; /* f16 keys and values of one position, all attention layers */
     uint32_t n_layer;
     uint32_t n_embd;
+    uint32_t n_head; /* query heads of the layer that has most */
     uint32_t n_vocab;
     uint32_t n_context_trained;
     uint32_t n_feed_forward;
 };
 
-/* STATUS_NOT_FOUND, STATUS_CORRUPT with the remedy, STATUS_IO. */
+/* STATUS_NOT_FOUND, STATUS_CORRUPT with the remedy, STATUS_UNSUPPORTED (a model in parts),
+ * STATUS_IO.
+ */
 MUST_USE enum status gguf_check(const char *path, struct gguf_facts *out, struct error *err);

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "model/model_llama.h"
 
 #include <ggml-backend.h>
@@ -11,12 +12,15 @@
 #include "base/log.h"
 #include "model/gguf_check.h"
 #include "model/grammar_llama.h"
+#include "model/llama_guard.h"
 
 enum {
     CELLS_STEP = 256, /* libllama pads the pool to this */
     POLL_LEVEL = 0,   /* of 100: waiting threads sleep at once and leave the cores to the server */
-    FINGERPRINT_BYTES = 1024 * 1024,
-    FINGERPRINT_VERSION = 1,
+    FINGERPRINT_VERSION = 2,
+    FINGERPRINT_SAMPLES = 64,
+    FINGERPRINT_CHUNK_BYTES = 64 * 1024,
+    LOGIT_ROWS = 32, /* of one step, for the estimate of its memory */
 };
 
 struct model_llama {
@@ -43,21 +47,37 @@ static const struct model_llama *const_llama_of(const struct model *m)
     return (const struct model_llama *)m;
 }
 
-/* Warnings and errors of the library reach our log; the rest is far too much.  Its continuation
- * lines carry no level of their own and are dropped with what they belong to. */
+/* What libllama says while a model is being loaded.  Set on the loading thread only, so that its
+ * lines reach our log and our error message then and never later: once prompts and grammars go
+ * through it, its lines quote them. */
+struct load_report {
+    char failure[256]; /* the first line that tells why */
+    bool no_memory;
+};
+static _Thread_local struct load_report *current_load;
+
 static void forward_log(enum ggml_log_level level, const char *text, void *arg)
 {
     (void)arg;
+    struct load_report *report = current_load;
+    if (report == NULL || (level != GGML_LOG_LEVEL_ERROR && level != GGML_LOG_LEVEL_WARN))
+        return;
     size_t len = strlen(text);
     while (len > 0 && text[len - 1] == '\n')
         len--;
-    if (len == 0)
+    log_debug("llama: %.*s", (int)len, text);
+    if (level != GGML_LOG_LEVEL_ERROR)
         return;
-    if (level == GGML_LOG_LEVEL_ERROR)
-        log_error("llama: %.*s", (int)len, text);
-    else if (level == GGML_LOG_LEVEL_WARN)
-        log_debug("llama: %.*s", (int)len, text);
+    if (strstr(text, "alloc") != NULL)
+        report->no_memory = true;
+    const char *colon = strstr(text, ": ");
+    const char *reason = colon != NULL ? colon + 2 : text;
+    if (report->failure[0] == '\0')
+        snprintf(report->failure, sizeof report->failure, "%.*s", (int)(text + len - reason),
+                 reason);
 }
+
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 
 static void init_library(void)
 {
@@ -72,8 +92,8 @@ static enum status llama_model_tokenize(const struct model *m, struct str text, 
 {
     if (text.len > INT32_MAX || capacity > INT32_MAX)
         return STATUS_TOO_LARGE;
-    int32_t n = llama_tokenize(const_llama_of(m)->vocab, text.len > 0 ? text.ptr : "",
-                               (int32_t)text.len, out, (int32_t)capacity, false, parse_special);
+    int32_t n = llama_guard_tokenize(const_llama_of(m)->vocab, text.len > 0 ? text.ptr : "",
+                                     (int32_t)text.len, out, (int32_t)capacity, parse_special);
     if (n < 0)
         return STATUS_TOO_LARGE;
     *out_n = (size_t)n;
@@ -129,7 +149,8 @@ static enum model_result llama_model_decode(struct model *m, const struct model_
         b->seq_id[i][0] = (llama_seq_id)rows[i].sequence;
         b->logits[i] = rows[i].wants_logits;
     }
-    switch (llama_decode(ml->context, *b)) {
+    int32_t result = llama_guard_decode(ml->context, b);
+    switch (result) {
     case 0:
         return MODEL_DONE;
     case 1:
@@ -137,6 +158,7 @@ static enum model_result llama_model_decode(struct model *m, const struct model_
     case 2:
         return MODEL_ABORTED;
     default:
+        log_error("model: a step of %zu rows failed (%d)", n_rows, (int)result);
         return MODEL_FAILED;
     }
 }
@@ -216,21 +238,45 @@ static bool report_progress(float fraction, void *arg)
     return true;
 }
 
+/* Why libllama made nothing, as a status with its own words. */
+static enum status explain(const struct load_report *report, const char *path, struct error *err)
+{
+    const char *reason = report->failure[0] != '\0' ? report->failure : "no reason given";
+    if (report->no_memory)
+        return error_set(err, STATUS_NO_MEMORY, "not enough memory to load %s: %s", path, reason);
+    return error_set(err, STATUS_CORRUPT,
+                     "%s could not be loaded; it is damaged or of a kind that this version does "
+                     "not know: %s",
+                     path, reason);
+}
+
 static enum status load_weights(struct model_llama *ml, const struct model_llama_options *options,
                                 struct error *err)
 {
+    /* Text is tokenised piece by piece; a space put before each piece would not be in the prompt.
+     * (Only vocabularies of the SentencePiece kind would add one.) */
+    static const struct llama_model_kv_override overrides[] = {
+        {.tag = LLAMA_KV_OVERRIDE_TYPE_BOOL, .key = "tokenizer.ggml.add_space_prefix"},
+        {.key = ""},
+    };
     struct llama_model_params params = llama_model_default_params();
     params.n_gpu_layers = (int32_t)options->n_gpu_layers;
     params.load_mode = LLAMA_LOAD_MODE_MMAP;
     params.use_extra_bufts = options->repack;
+    params.kv_overrides = overrides;
     params.progress_callback = report_progress;
     params.progress_callback_user_data = ml;
+
+    struct load_report report = {0};
+    current_load = &report;
     ml->weights = llama_model_load_from_file(options->path, params);
+    current_load = NULL;
     if (ml->weights == NULL)
-        return error_set(err, STATUS_CORRUPT,
-                         "%s could not be loaded; it is damaged or of a kind that this version "
-                         "does not know",
-                         options->path);
+        return explain(&report, options->path, err);
+    if (llama_model_has_encoder(ml->weights) || !llama_model_has_decoder(ml->weights) ||
+        llama_model_is_diffusion(ml->weights))
+        return error_set(err, STATUS_UNSUPPORTED,
+                         "%s is not a model that writes text from left to right", options->path);
     ml->vocab = llama_model_get_vocab(ml->weights);
     return STATUS_OK;
 }
@@ -268,10 +314,17 @@ static enum status make_context(struct model_llama *ml, const struct model_llama
     params.no_perf = true;
     params.swa_full = true; /* a prefix of a sliding-window model can be shared only so */
     params.kv_unified = true;
+
+    struct load_report report = {0};
+    current_load = &report;
     ml->context = llama_init_from_model(ml->weights, params);
+    current_load = NULL;
     if (ml->context == NULL)
         return error_set(err, STATUS_NO_MEMORY,
                          "no memory for a pool of %u tokens; try a smaller --ctx", params.n_ctx);
+    if (llama_get_memory(ml->context) == NULL)
+        return error_set(err, STATUS_UNSUPPORTED, "%s keeps no memory of what it reads",
+                         options->path);
 
     struct ggml_threadpool_params pool = ggml_threadpool_params_default((int)options->n_threads);
     pool.poll = POLL_LEVEL;
@@ -283,6 +336,30 @@ static enum status make_context(struct model_llama *ml, const struct model_llama
     return STATUS_OK;
 }
 
+/* Adds to `h` all of the header, and samples spread over the weights: two trainings of one model
+ * may differ in nothing else. */
+static bool hash_file(struct sha256 *h, FILE *file, const struct gguf_facts *facts)
+{
+    char *buf = mem_alloc(FINGERPRINT_CHUNK_BYTES);
+    bool ok = true;
+    for (uint64_t at = 0; ok && at < facts->meta_bytes; at += FINGERPRINT_CHUNK_BYTES) {
+        uint64_t left = facts->meta_bytes - at;
+        size_t n = left < FINGERPRINT_CHUNK_BYTES ? (size_t)left : FINGERPRINT_CHUNK_BYTES;
+        ok = fread(buf, 1, n, file) == n;
+        sha256_update(h, buf, ok ? n : 0);
+    }
+    uint64_t weights = facts->file_bytes - facts->meta_bytes;
+    for (uint64_t i = 0; ok && i < FINGERPRINT_SAMPLES; i++) {
+        uint64_t at = facts->meta_bytes + weights / FINGERPRINT_SAMPLES * i;
+        ok = fseeko(file, (off_t)at, SEEK_SET) == 0;
+        size_t n = fread(buf, 1, FINGERPRINT_CHUNK_BYTES, file);
+        ok = ok && ferror(file) == 0;
+        sha256_update(h, buf, n);
+    }
+    mem_free(buf);
+    return ok;
+}
+
 /* What two processes must agree on before KV of one may be used by the other. */
 static enum status fingerprint(const struct model_llama *ml, const char *path,
                                const struct gguf_facts *facts, enum llama_flash_attn_type flash,
@@ -291,27 +368,24 @@ static enum status fingerprint(const struct model_llama *ml, const char *path,
     FILE *file = fopen(path, "rb");
     if (file == NULL)
         return error_set(err, STATUS_IO, "cannot read the model file %s", path);
-    char *head = mem_alloc(FINGERPRINT_BYTES);
-    size_t n = fread(head, 1, FINGERPRINT_BYTES, file);
-    fclose(file);
-
-    char settings[256];
-    int len =
-        snprintf(settings, sizeof settings,
-                 "v%d size=%llu weights=%llu meta=%llu kv=f16/f16 "
-                 "flash=%d layers=%u embd=%u rope=%g %s",
-                 FINGERPRINT_VERSION, (unsigned long long)facts->file_bytes,
-                 (unsigned long long)facts->weights_bytes, (unsigned long long)facts->meta_bytes,
-                 (int)flash, facts->n_layer, facts->n_embd,
-                 (double)llama_model_rope_freq_scale_train(ml->weights), llama_version());
+    struct strbuf settings;
+    strbuf_init(&settings, 512);
+    strbuf_printf(&settings,
+                  "v%d size=%llu weights=%llu kv=f16/f16 flash=%d layers=%u embd=%u rope=%g "
+                  "llama=%s\n",
+                  FINGERPRINT_VERSION, (unsigned long long)facts->file_bytes,
+                  (unsigned long long)facts->weights_bytes, (int)flash, facts->n_layer,
+                  facts->n_embd, (double)llama_model_rope_freq_scale_train(ml->weights),
+                  llama_version());
     struct sha256 *h = sha256_create();
-    sha256_update(h, settings, (size_t)len < sizeof settings ? (size_t)len : sizeof settings);
-    sha256_update(h, head, n);
+    sha256_update(h, strbuf_cstr(&settings), settings.len);
+    strbuf_free(&settings);
+    bool ok = hash_file(h, file, facts);
+    fclose(file);
     unsigned char digest[SHA256_BYTES];
     sha256_finish(h, digest);
     sha256_hex(digest, out);
-    mem_free(head);
-    return STATUS_OK;
+    return ok ? STATUS_OK : error_set(err, STATUS_IO, "cannot read the model file %s", path);
 }
 
 static void spell(const struct model_llama *ml, model_token token, char *out, size_t capacity)
@@ -352,20 +426,20 @@ static enum status describe(struct model_llama *ml, const struct model_llama_opt
 enum status model_llama_measure(const char *path, uint32_t n_cells, struct model_llama_needs *out,
                                 struct error *err)
 {
+    pthread_once(&library_once, init_library); /* for its log */
     struct gguf_facts facts;
     enum status st = gguf_check(path, &facts, err);
     if (st != STATUS_OK)
         return st;
 
-    /* The largest buffers of one 512-row step: the logits of a few rows, the attention scores of
-     * one layer (rows x cells x heads, f32, without the flash form), and the feed-forward's two
-     * intermediate results. */
+    /* The largest buffers of one 512-row step: the attention scores of one layer and their mask
+     * (rows x cells x heads, f32, without the flash form; what libllama reserves grows by exactly
+     * this per cell), the widest intermediate results, and the logits of a few rows. */
     uint64_t rows = MODEL_BATCH_ROWS;
-    uint64_t heads = facts.n_embd / 64 > 0 ? facts.n_embd / 64 : 1;
-    uint64_t scores = rows * n_cells * heads * sizeof(float);
+    uint64_t scores = rows * n_cells * (facts.n_head + 1u) * sizeof(float);
     uint64_t hidden =
         rows * ((uint64_t)facts.n_feed_forward * 2 + facts.n_embd * 8u) * sizeof(float);
-    uint64_t logits = (uint64_t)facts.n_vocab * 32 * sizeof(float);
+    uint64_t logits = (uint64_t)facts.n_vocab * LOGIT_ROWS * sizeof(float);
     *out = (struct model_llama_needs){
         .weights_bytes = facts.weights_bytes,
         .kv_bytes_per_cell = facts.kv_bytes_per_cell,
@@ -378,8 +452,7 @@ enum status model_llama_measure(const char *path, uint32_t n_cells, struct model
 enum status model_llama_load(const struct model_llama_options *options, struct model **out,
                              struct error *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, init_library);
+    pthread_once(&library_once, init_library);
     INVARIANT(options->n_threads >= 1 && options->n_sequences >= 1);
 
     struct gguf_facts facts;
