@@ -1,7 +1,7 @@
 #include "sched/batch.h"
 
-static const double newest_weight =
-    0.3; /* of a moving average: three chunks count for most of it */
+/* Of a moving average: three chunks count for most of it. */
+static const double newest_weight = 0.3;
 
 static size_t depth_class(size_t depth)
 {

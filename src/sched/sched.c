@@ -96,7 +96,6 @@ static void publish_stats(struct sched *s)
 
 static void note_decode(struct sched *s, size_t n_rows, uint64_t us)
 {
-    metric_add(METRIC_GENERATED_TOKENS, (int64_t)n_rows);
     metric_add(METRIC_DECODE_US, (int64_t)us);
     pthread_mutex_lock(&s->mutex);
     if (us > 0)
@@ -119,7 +118,9 @@ static void note_prefill(struct sched *s, size_t depth, size_t n_rows, uint64_t 
 
 /* ---- Jobs come and go ---- */
 
-/* Ends the job at `index`, which leaves the list; its leaf goes idle. */
+/* Ends the job at `index`, which leaves the list; its leaf goes idle.  The reader hears of it last:
+ * who submits again at once finds the prefix, a free place, and figures without this job (the step
+ * may still have a long chunk of another job before it). */
 static void finish_job(struct sched *s, size_t index, enum job_end end, const struct error *error)
 {
     struct job *j = s->jobs[index];
@@ -132,6 +133,7 @@ static void finish_job(struct sched *s, size_t index, enum job_end end, const st
     metric_add(METRIC_TURNS_DONE, 1);
     if (end == JOB_CANCELLED)
         metric_add(METRIC_TURNS_CANCELLED, 1);
+    publish_stats(s);
     job_finish(j, end, error, s->model);
     job_unref(j);
 }
@@ -261,14 +263,16 @@ static void make_room(struct sched *s)
 /* Samples for `j`, whose last row has just been computed. */
 static void take_token(struct sched *s, struct job *j, size_t row)
 {
+    uint32_t n_before = j->n_sampled;
     enum job_end end = job_take_token(j, s->model, s->model->ops->logits(s->model, row));
+    metric_add(METRIC_GENERATED_TOKENS, j->n_sampled - n_before);
     if (end == JOB_RUNNING)
         job_publish(j);
     else
         finish_job(s, index_of(s, j), end, NULL);
 }
 
-/* What is left to do after a call that did not compute its rows.  True where the step may go on. */
+/* What is left to do after a call that did not compute its rows; the next step tries again. */
 static void after_failed_call(struct sched *s, enum model_result result)
 {
     if (result == MODEL_FULL) {
@@ -419,14 +423,33 @@ void sched_destroy(struct sched *s)
     sched_free(s);
 }
 
+/* At least one token has to fit behind the prompt, in the window; it needs no cell to be sampled.
+ */
+static enum status check_params(const struct sched *s, const struct job_params *params,
+                                struct error *err)
+{
+    if (params->n_tokens == 0)
+        return error_set(err, STATUS_INVALID, "the prompt is empty");
+    for (size_t i = 0; i < params->n_stops; i++)
+        if (params->stops[i].len == 0)
+            return error_set(err, STATUS_INVALID, "stop sequence %zu is empty", i);
+    uint32_t most = params->n_window > 0 ? params->n_window - 1 : 0;
+    if (most > s->model->info.n_cells)
+        most = s->model->info.n_cells;
+    if (params->n_tokens > most)
+        return error_set(err, STATUS_TOO_LONG, "prompt is too long: %zu tokens > %u maximum",
+                         params->n_tokens, most);
+    return STATUS_OK;
+}
+
 enum status sched_submit(struct sched *s, const struct job_params *params, struct job **out,
                          struct error *err)
 {
-    if (params->n_tokens >= params->n_window || params->n_tokens > s->model->info.n_cells)
-        return error_set(err, STATUS_TOO_LONG, "prompt is too long: %zu tokens > %u maximum",
-                         params->n_tokens, params->n_window - 1);
+    enum status st = check_params(s, params, err);
+    if (st != STATUS_OK)
+        return st;
     struct job *j;
-    enum status st = job_create(params, (struct job_waker){wake, s}, &j, err);
+    st = job_create(params, (struct job_waker){wake, s}, &j, err);
     if (st != STATUS_OK)
         return st;
 

@@ -4,7 +4,7 @@
  * A job is a prompt in tokens and limits; what comes back is a stream of text bytes and one end.
  * A step is up to two decode calls: one row for every decoding job; then a chunk of one job's
  * prefill, never across a border of 512 of its positions.  Alone, a chunk is up to 512 rows; while
- * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 512, multiples of
+ * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 32, multiples of
  * 8).  Stop sequences are matched in the step.  A job whose reader is slow parks: its row leaves
  * the batch until the reader has caught up.  One prompt is read at a time, in order of age: so a
  * second job with the same beginning finds the cells of the first.  When the pool is full: evict
@@ -69,7 +69,8 @@ struct sched *sched_create(struct model *m, const struct sched_options *options)
 void sched_destroy(struct sched *s);
 
 /* STATUS_BUSY when max_jobs are admitted; STATUS_TOO_LONG when the prompt fills the window or
- * passes the pool; STATUS_INTERNAL once the model has failed. */
+ * passes the pool; STATUS_INVALID for an empty prompt or stop sequence; STATUS_INTERNAL once the
+ * model has failed. */
 MUST_USE enum status sched_submit(struct sched *s, const struct job_params *params,
                                   struct job **out, struct error *err);
 
