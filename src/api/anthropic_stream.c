@@ -1,15 +1,18 @@
 /* anthropic_stream -- see anthropic_stream.h.
  *
- *      START -> IDLE    [anthropic_stream_begin]  message_start
- *      IDLE  -> BLOCK   [start_block]             content_block_start
- *      BLOCK -> IDLE    [stop_block]              content_block_stop
- *      IDLE  -> ENDED   [end_message]             message_delta, message_stop
- *      any   -> ENDED   [fail]                    error
+ *      START    -> IDLE      [anthropic_stream_begin]     message_start
+ *      IDLE     -> BLOCK     [start_block]                content_block_start
+ *      BLOCK    -> IDLE      [stop_block]                 content_block_stop
+ *      IDLE     -> PROGRESS  [anthropic_stream_progress]  content_block_start, _delta
+ *      PROGRESS -> IDLE      [stop_progress]              content_block_stop; the next event
+ * follows IDLE     -> ENDED     [end_message]                message_delta, message_stop any ->
+ * ENDED     [fail]                       error
  *
  * Shapes: https://docs.claude.com/en/docs/build-with-claude/streaming */
 #include "api/anthropic_stream.h"
 
 #include "api/anthropic_write.h"
+#include "api/message.h"
 #include "base/limits.h"
 #include "wire/json_out.h"
 #include "wire/sse.h"
@@ -116,7 +119,7 @@ static void start_block(struct anthropic_stream *s, const struct event *ev, stru
 static void delta(struct anthropic_stream *s, const char *type, const char *member, struct str text,
                   struct strbuf *out)
 {
-    INVARIANT(s->state == ANTHROPIC_STREAM_BLOCK);
+    INVARIANT(s->state == ANTHROPIC_STREAM_BLOCK || s->state == ANTHROPIC_STREAM_PROGRESS);
     struct strbuf json;
     json_init(&json);
     struct json_out w;
@@ -138,13 +141,29 @@ static void stop_block(struct anthropic_stream *s, const struct event *ev, struc
 {
     if (s->kind == EVENT_BLOCK_THINKING)
         delta(s, "signature_delta", "signature", ev->signature, out);
-    INVARIANT(s->state == ANTHROPIC_STREAM_BLOCK);
+    INVARIANT(s->state == ANTHROPIC_STREAM_BLOCK || s->state == ANTHROPIC_STREAM_PROGRESS);
     s->state = ANTHROPIC_STREAM_IDLE;
     struct strbuf json;
     json_init(&json);
     strbuf_printf(&json, "{\"type\":\"content_block_stop\",\"index\":%u}", s->index);
     emit(out, "content_block_stop", &json);
     s->index++;
+}
+
+void anthropic_stream_progress(struct anthropic_stream *s, struct str text, struct strbuf *out)
+{
+    if (s->state != ANTHROPIC_STREAM_PROGRESS) {
+        start_block(s, &(struct event){.type = EVENT_BLOCK_START, .block = EVENT_BLOCK_THINKING},
+                    out);
+        s->state = ANTHROPIC_STREAM_PROGRESS;
+    }
+    delta(s, "thinking_delta", "thinking", text, out);
+}
+
+static void stop_progress(struct anthropic_stream *s, struct strbuf *out)
+{
+    stop_block(s, &(struct event){.type = EVENT_BLOCK_STOP, .signature = STR(PROGRESS_SIGNATURE)},
+               out);
 }
 
 static void end_message(struct anthropic_stream *s, const struct event *ev, struct strbuf *out)
@@ -191,6 +210,8 @@ void anthropic_stream_feed(struct anthropic_stream *s, const struct event *ev,
                            const char *error_type, const char *request_id, struct strbuf *out)
 {
     INVARIANT(s->state != ANTHROPIC_STREAM_START && s->state != ANTHROPIC_STREAM_ENDED);
+    if (s->state == ANTHROPIC_STREAM_PROGRESS)
+        stop_progress(s, out);
     switch (ev->type) {
     case EVENT_BLOCK_START:
         start_block(s, ev, out);

@@ -25,6 +25,10 @@ enum block_type {
     BLOCK_NOTE,           /* image, document or unknown block: `text` says what stood here */
 };
 
+/* Signature of the thinking blocks in which a stream tells how far it is (see anthropic_stream.h).
+ * They are ours, not the model's: prompt/canon drops those that come back. */
+#define PROGRESS_SIGNATURE "pensieve-progress"
+
 struct block {
     enum block_type type;
     struct str text;       /* TEXT, THINKING, NOTE */

@@ -309,6 +309,7 @@ static int run_server(struct plan *p, struct engine *engine, struct error *err, 
         .model_display_name = p->name,
         .allow_test_routes = option_flag(o, OPTION_TEST_ROUTES),
         .tuning.ping_ms = (unsigned)option_number(o, OPTION_PING_MS),
+        .tuning.progress_ms = (unsigned)option_number(o, OPTION_PROGRESS_MS),
     };
     if (options.allow_test_routes && strncmp(option_text(o, OPTION_ENGINE), "script:", 7) != 0) {
         st = error_set(err, STATUS_INVALID, "--test-routes works only with --engine script:DIR");

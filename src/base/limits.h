@@ -47,4 +47,5 @@ enum {
     LIMIT_SHORT_QUEUE = 256, /* requests waiting for a short worker; more get 529 */
     LIMIT_JOB_TOKENS = 256,  /* sampled tokens that a turn has not fetched yet; then it parks */
     LIMIT_PING_MS = 5 * 1000,
+    LIMIT_PROGRESS_MS = 8 * 60 * 1000, /* without a delta; Claude Code gives up after 600 s */
 };

@@ -40,6 +40,13 @@ struct engine_caller {
     bool is_subagent;       /* x-claude-code-agent-id was sent */
 };
 
+/* How far a turn is. */
+struct turn_progress {
+    uint32_t n_prompt;
+    uint32_t n_read;    /* of the prompt: found in the pool or computed; 0 while the turn waits */
+    uint32_t n_sampled; /* of the reply, some of it perhaps held back */
+};
+
 struct engine_ops {
     /* Decides everything that can be refused before a header is sent: STATUS_TOO_LONG ("prompt is
      * too long: N tokens > M maximum"), _INVALID, _BUSY (full or loading), _NO_MEMORY.  Then the
@@ -50,6 +57,8 @@ struct engine_ops {
 
     /* STATUS_OK with an event, or STATUS_AGAIN after `timeout_ms`. */
     enum status (*next)(struct turn *t, unsigned timeout_ms, struct event *out);
+    /* By the thread that calls next(): as of its last call. */
+    void (*get_progress)(struct turn *t, struct turn_progress *out);
     void (*cancel)(struct turn *t);
     void (*finish)(struct turn *t); /* cancels first if still running; never waits long */
 
@@ -76,6 +85,10 @@ static inline enum status engine_start(struct engine *e, const struct message_re
 static inline enum status turn_next(struct turn *t, unsigned timeout_ms, struct event *out)
 {
     return t->engine->ops->next(t, timeout_ms, out);
+}
+static inline void turn_get_progress(struct turn *t, struct turn_progress *out)
+{
+    t->engine->ops->get_progress(t, out);
 }
 static inline void turn_cancel(struct turn *t)
 {

@@ -339,6 +339,16 @@ static enum status local_next(struct turn *turn, unsigned timeout_ms, struct eve
     return STATUS_OK;
 }
 
+static void local_get_progress(struct turn *turn, struct turn_progress *out)
+{
+    const struct local_turn *t = turn_of(turn);
+    *out = (struct turn_progress){
+        .n_prompt = (uint32_t)t->prompt.n_tokens,
+        .n_read = t->last.n_reused + t->last.n_prefilled,
+        .n_sampled = t->last.n_sampled,
+    };
+}
+
 static void local_cancel(struct turn *turn)
 {
     job_cancel(turn_of(turn)->job);
@@ -387,6 +397,7 @@ static void local_destroy(struct engine *engine)
 static const struct engine_ops ops = {
     .start = local_start,
     .next = local_next,
+    .get_progress = local_get_progress,
     .cancel = local_cancel,
     .finish = local_finish,
     .count_tokens = local_count,

@@ -39,6 +39,7 @@ struct script_turn {
     bool is_cancelled; /* guarded by the engine's mutex */
     bool has_ended;
     struct usage usage;
+    uint32_t n_read;          /* of the prompt, as the script says */
     struct strbuf text, name; /* what the last event points into */
     struct strbuf piece;      /* of a delta that is cut up */
     size_t split;             /* characters per delta; 0: whole */
@@ -421,12 +422,14 @@ static enum status play(struct script_turn *t, struct str line, unsigned timeout
         t->has_ended = true;
         return STATUS_OK;
     }
+    if (str_is(word, "read"))
+        t->n_read = number(rest);
     if (str_is(word, "wait")) {
         enum status st = wait_release(t, rest, timeout_ms);
         *out_again = st == STATUS_AGAIN;
         return STATUS_AGAIN;
     }
-    return STATUS_AGAIN; /* an empty line or a comment */
+    return STATUS_AGAIN; /* no event: `read`, an empty line, a comment */
 }
 
 static enum status script_next(struct turn *turn, unsigned timeout_ms, struct event *out)
@@ -455,6 +458,16 @@ static enum status script_next(struct turn *turn, unsigned timeout_ms, struct ev
         if (again)
             return STATUS_AGAIN; /* still waiting */
     }
+}
+
+static void script_get_progress(struct turn *turn, struct turn_progress *out)
+{
+    const struct script_turn *t = turn_of(turn);
+    *out = (struct turn_progress){
+        .n_prompt = t->usage.input_tokens + t->usage.cache_read_tokens,
+        .n_read = t->n_read,
+        .n_sampled = t->usage.output_tokens,
+    };
 }
 
 static void script_cancel(struct turn *turn)
@@ -501,6 +514,7 @@ static void script_destroy(struct engine *engine)
 static const struct engine_ops ops = {
     .start = script_start,
     .next = script_next,
+    .get_progress = script_get_progress,
     .cancel = script_cancel,
     .finish = script_finish,
     .count_tokens = script_count,

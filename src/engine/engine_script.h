@@ -8,6 +8,7 @@
  *   block_end             closes the open block
  *   wait NAME             until POST /test/release?NAME (only with --engine script), or cancel
  *   fail TYPE "message"   ends with EVENT_FAILED;  refuse STATUS "message"  fails in start()
+ *   read N                so much of the prompt is read from here on; before, the turn waits
  *   prompt N / cached N   what is reported as prompt and cache tokens
  *   done REASON           ends (end_turn, max_tokens, tool_use, stop_sequence "...") */
 #pragma once

@@ -8,6 +8,7 @@
  *     there, else as <system-reminder> text in the neighbouring user text or tool result; it never
  *     comes between a tool call and its results;
  *  3. deferred tools are not in the tool list; a tool_reference prints the tool's schema in place;
+ *     a thinking block that the server itself wrote (PROGRESS_SIGNATURE) is dropped;
  *  4. neighbouring turns of one role become one; results of tools follow their calls.
  *
  * Why a longer conversation begins with the shorter one: the messages are cut into runs, one of the

@@ -30,6 +30,7 @@
     X(API_KEY, "x-api-key")                                                                        \
     X(EXPECT, "expect")                                                                            \
     X(TRANSFER_ENCODING, "transfer-encoding")                                                      \
+    X(USER_AGENT, "user-agent")                                                                    \
     X(AGENT_ID, "x-claude-code-agent-id")
 
 enum http_field {

@@ -16,6 +16,7 @@
 enum {
     MESSAGE_ID_BYTES = 32,
     FLUSH_BYTES = 16 * 1024, /* events at hand are sent together up to this */
+    PROGRESS_BYTES = 256,
 };
 
 /* The TypeScript SDK sends threads at first and goes on without them where it reads this. */
@@ -68,8 +69,18 @@ struct stream {
     struct exchange *x;
     struct anthropic_stream wire;
     struct strbuf out;
-    uint64_t sent_ms; /* when something was last sent */
+    uint64_t sent_ms;    /* when something was last sent */
+    uint64_t told_ms;    /* when the last delta came; at first, when the request did */
+    bool tells_progress; /* in thinking blocks, where no delta comes for long */
 };
+
+/* Claude Code gives up without a delta for 600 s, pings or not, and takes thinking at any time;
+ * other clients get it only where they asked for it. */
+static bool takes_progress(const struct exchange *x)
+{
+    return x->request.thinking == THINKING_ENABLED || x->request.thinking == THINKING_ADAPTIVE ||
+           str_starts_with(x->head.fields[HTTP_FIELD_USER_AGENT], STR("claude-cli/"));
+}
 
 static enum status send_out(struct stream *s)
 {
@@ -83,18 +94,69 @@ static enum status send_out(struct stream *s)
 
 static void feed(struct stream *s, const struct event *ev)
 {
+    if (ev->type == EVENT_TEXT || ev->type == EVENT_THINKING || ev->type == EVENT_TOOL_INPUT)
+        s->told_ms = clock_now_ms();
     if (ev->type == EVENT_DONE || ev->type == EVENT_FAILED)
         s->x->usage = ev->usage;
     anthropic_stream_feed(&s->wire, ev, reply_rule_for(ev->error.status)->type, s->x->request_id,
                           &s->out);
 }
 
-/* Takes what the turn has to say, waiting for the first of it until a ping is due. */
+static void append_count(struct strbuf *out, uint32_t n)
+{
+    if (n >= 1000) {
+        append_count(out, n / 1000);
+        strbuf_printf(out, ",%03u", n % 1000);
+    } else {
+        strbuf_printf(out, "%u", n);
+    }
+}
+
+static void tell_progress(struct stream *s)
+{
+    struct turn_progress at;
+    turn_get_progress(s->x->turn, &at);
+    struct strbuf text;
+    strbuf_init(&text, PROGRESS_BYTES);
+    if (at.n_read == 0) {
+        strbuf_append_cstr(&text, "Waiting for other requests to finish ...\n");
+    } else if (at.n_sampled == 0) {
+        strbuf_append_cstr(&text, "Reading the prompt: ");
+        append_count(&text, at.n_read);
+        strbuf_append_cstr(&text, " of ");
+        append_count(&text, at.n_prompt);
+        strbuf_append_cstr(&text, " tokens ...\n");
+    } else {
+        strbuf_append_cstr(&text, "Writing the reply; tokens so far: ");
+        append_count(&text, at.n_sampled);
+        strbuf_append_cstr(&text, " ...\n");
+    }
+    anthropic_stream_progress(&s->wire, strbuf_str(&text), &s->out);
+    strbuf_free(&text);
+    s->told_ms = clock_now_ms();
+}
+
+/* When the progress is to be told, if nothing comes before: never inside a block of the reply. */
+static uint64_t progress_due_ms(const struct stream *s)
+{
+    if (!s->tells_progress || s->wire.state == ANTHROPIC_STREAM_BLOCK)
+        return UINT64_MAX;
+    return s->told_ms + s->x->server->tuning.progress_ms;
+}
+
+static unsigned until_ms(uint64_t ping_due_ms, uint64_t progress_due_ms)
+{
+    uint64_t due_ms = ping_due_ms < progress_due_ms ? ping_due_ms : progress_due_ms;
+    uint64_t now_ms = clock_now_ms();
+    return due_ms > now_ms ? (unsigned)(due_ms - now_ms) : 0;
+}
+
+/* Takes what the turn has to say, waiting for the first of it until a ping or a word on the
+ * progress is due. */
 static enum status pump(struct stream *s)
 {
-    unsigned ping_ms = s->x->server->tuning.ping_ms;
-    uint64_t idle_ms = clock_now_ms() - s->sent_ms;
-    unsigned wait_ms = idle_ms < ping_ms ? (unsigned)(ping_ms - idle_ms) : 0;
+    uint64_t ping_due_ms = s->sent_ms + s->x->server->tuning.ping_ms;
+    unsigned wait_ms = until_ms(ping_due_ms, progress_due_ms(s));
     struct event ev;
     enum status st = turn_next(s->x->turn, wait_ms, &ev);
     while (st == STATUS_OK) {
@@ -103,14 +165,19 @@ static enum status pump(struct stream *s)
             break;
         st = turn_next(s->x->turn, 0, &ev);
     }
-    if (s->out.len == 0 && clock_now_ms() - s->sent_ms >= ping_ms)
+    if (s->out.len == 0 && clock_now_ms() >= progress_due_ms(s))
+        tell_progress(s);
+    if (s->out.len == 0 && clock_now_ms() >= ping_due_ms)
         anthropic_stream_ping(&s->wire, &s->out);
     return s->out.len > 0 ? send_out(s) : STATUS_OK;
 }
 
 static void stream_turn(struct exchange *x, const char *message_id)
 {
-    struct stream s = {.x = x, .sent_ms = clock_now_ms()};
+    struct stream s = {.x = x,
+                       .sent_ms = clock_now_ms(),
+                       .told_ms = x->started_ms,
+                       .tells_progress = takes_progress(x)};
     strbuf_init(&s.out, 16u * LIMIT_REPLY_BYTES);
     anthropic_stream_init(&s.wire);
     enum status st = reply_begin_events(x);

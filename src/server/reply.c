@@ -6,6 +6,7 @@
 
 #include "api/anthropic_write.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "server/server_private.h"
 
 enum {
@@ -124,9 +125,9 @@ static void reply_with(struct exchange *x, int http, const char *content_type, c
     INVARIANT(strbuf_status(&head) == STATUS_OK);
 
     /* A failed write means that the connection is going; the exchange still has to end. */
-    enum status st = exchange_write(x, strbuf_str(&head));
-    if (st == STATUS_OK && x->head.method != HTTP_METHOD_HEAD)
-        st = exchange_write(x, body);
+    struct str shown = x->head.method == HTTP_METHOD_HEAD ? STR("") : body;
+    if (exchange_write(x, strbuf_str(&head)) != STATUS_OK || exchange_write(x, shown) != STATUS_OK)
+        log_debug("%s: the client left before its answer", x->request_id);
     exchange_end(x);
     strbuf_free(&head);
 }

@@ -155,6 +155,7 @@ static void fill_tuning(struct server_tuning *t)
 {
     const struct server_tuning defaults = {
         .ping_ms = LIMIT_PING_MS,
+        .progress_ms = LIMIT_PROGRESS_MS,
         .header_ms = LIMIT_HEADER_MS,
         .body_grace_ms = LIMIT_BODY_GRACE_MS,
         .keep_alive_ms = LIMIT_KEEP_ALIVE_MS,
@@ -167,6 +168,7 @@ static void fill_tuning(struct server_tuning *t)
     };
 #define FILL(field) t->field = t->field != 0 ? t->field : defaults.field
     FILL(ping_ms);
+    FILL(progress_ms);
     FILL(header_ms);
     FILL(body_grace_ms);
     FILL(keep_alive_ms);

@@ -14,6 +14,7 @@ struct server;
 /* Times and ceilings; 0 stands for the constant of base/limits.h.  Tests make them short. */
 struct server_tuning {
     unsigned ping_ms;       /* LIMIT_PING_MS */
+    unsigned progress_ms;   /* LIMIT_PROGRESS_MS */
     unsigned header_ms;     /* LIMIT_HEADER_MS */
     unsigned body_grace_ms; /* LIMIT_BODY_GRACE_MS */
     unsigned keep_alive_ms; /* LIMIT_KEEP_ALIVE_MS */

@@ -38,6 +38,25 @@ def test_the_stream_helper_builds_what_create_returns(client, name):
     assert streamed.usage.input_tokens == whole.usage.input_tokens
 
 
+def test_progress_becomes_a_thinking_block_that_comes_back_well():
+    with script_server("--progress-ms", "20") as server:
+        client = anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0)
+        thinking = {"type": "enabled", "budget_tokens": 1024}
+        with client.messages.stream(**ask("slow"), thinking=thinking) as stream:
+            for event in stream:
+                if event.type == "thinking" and "Waiting" in event.thinking:
+                    for name in ("place", "more", "last"):
+                        server.release(name)
+            answer = stream.get_final_message()
+        assert [b.type for b in answer.content] == ["thinking", "thinking", "text"]
+        assert answer.content[0].signature == "pensieve-progress"
+        assert answer.content[0].thinking.startswith("Waiting for other requests")
+        again = ask("hello")
+        again["messages"] = [{"role": "user", "content": "slow"},
+                             {"role": "assistant", "content": answer.content}, *again["messages"]]
+        assert client.messages.create(**again).stop_reason == "end_turn"
+
+
 def test_tools(client):
     tools = [{"name": "Read", "input_schema": {"type": "object"}}]
     answer = client.messages.create(**ask("tools"), tools=tools, tool_choice={"type": "auto"})

@@ -330,6 +330,37 @@ static void test_anthropic_stream__pings_come_at_any_time_but_after_the_end(void
     strbuf_free(&out);
 }
 
+static void test_anthropic_stream__progress_is_a_block_that_the_next_event_closes(void **state)
+{
+    (void)state;
+    struct anthropic_stream s;
+    struct strbuf out;
+    strbuf_init(&out, OUT_BYTES);
+    anthropic_stream_init(&s);
+    anthropic_stream_begin(&s, "msg_1", STR("claude-x"), 123, &out);
+    strbuf_clear(&out);
+    anthropic_stream_progress(&s, STR("one\n"), &out);
+    anthropic_stream_ping(&s, &out);
+    anthropic_stream_progress(&s, STR("two\n"), &out);
+    struct event text = block_start(EVENT_BLOCK_TEXT);
+    anthropic_stream_feed(&s, &text, "", "req_1", &out);
+    assert_int_equal(s.state, ANTHROPIC_STREAM_BLOCK);
+    CHECK_STR(strbuf_str(&out),
+              "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,"
+              "\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n"
+              "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+              "\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"one\\n\"}}\n\n"
+              "event: ping\ndata: {\"type\":\"ping\"}\n\n"
+              "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+              "\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"two\\n\"}}\n\n"
+              "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+              "\"delta\":{\"type\":\"signature_delta\",\"signature\":\"pensieve-progress\"}}\n\n"
+              "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+              "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,"
+              "\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n");
+    strbuf_free(&out);
+}
+
 static void test_anthropic_stream__bytes_that_are_no_text_are_mended(void **state)
 {
     (void)state;
@@ -512,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_anthropic_stream__a_stop_sequence_is_named_at_the_end),
         cmocka_unit_test(test_anthropic_stream__a_failure_ends_it_wherever_it_comes),
         cmocka_unit_test(test_anthropic_stream__pings_come_at_any_time_but_after_the_end),
+        cmocka_unit_test(test_anthropic_stream__progress_is_a_block_that_the_next_event_closes),
         cmocka_unit_test(test_anthropic_stream__bytes_that_are_no_text_are_mended),
         cmocka_unit_test(test_anthropic_stream__a_client_builds_what_the_whole_answer_says),
     };
