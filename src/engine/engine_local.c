@@ -102,8 +102,12 @@ static void *loader_main(void *arg)
 
 static enum status check_ready(struct engine_local *e, struct error *err)
 {
+    struct sched_stats stats;
     switch ((enum engine_state)atomic_load(&e->state)) {
     case ENGINE_READY:
+        sched_get_stats(e->sched, &stats);
+        if (stats.has_failed)
+            return error_set(err, STATUS_INTERNAL, SCHED_MODEL_FAILED);
         return STATUS_OK;
     case ENGINE_LOADING:
         return error_set(err, STATUS_BUSY, "the model is still loading (%u %%); try again shortly",
@@ -371,6 +375,10 @@ static void local_get_status(struct engine *engine, struct engine_status *out)
         return;
     struct sched_stats stats;
     sched_get_stats(e->sched, &stats);
+    if (stats.has_failed) {
+        out->state = ENGINE_FAILED;
+        error_set(&out->error, STATUS_INTERNAL, SCHED_MODEL_FAILED);
+    }
     out->load_ms = e->load_ms;
     out->load_percent = 100;
     out->n_running = stats.n_running;

@@ -41,7 +41,6 @@ struct sched {
     struct job **inbox; /* [max_jobs] */
     size_t n_inbox;
     size_t n_admitted; /* inbox and jobs */
-    bool refuses;      /* the model has failed */
     struct sched_stats stats;
 };
 
@@ -167,11 +166,11 @@ static void drop_cancelled(struct sched *s)
 static void fail_all(struct sched *s)
 {
     struct error error;
-    error_set(&error, STATUS_INTERNAL, "the model failed; restart the server");
+    error_set(&error, STATUS_INTERNAL, SCHED_MODEL_FAILED);
     log_error("sched: the model failed; every turn ends");
     s->model_failed = true;
     pthread_mutex_lock(&s->mutex);
-    s->refuses = true;
+    s->stats.has_failed = true;
     pthread_mutex_unlock(&s->mutex);
     while (s->n_jobs > 0)
         finish_job(s, s->n_jobs - 1, JOB_FAILED, &error);
@@ -454,8 +453,8 @@ enum status sched_submit(struct sched *s, const struct job_params *params, struc
         return st;
 
     pthread_mutex_lock(&s->mutex);
-    if (s->refuses) {
-        st = error_set(err, STATUS_INTERNAL, "the model failed; restart the server");
+    if (s->stats.has_failed) {
+        st = error_set(err, STATUS_INTERNAL, SCHED_MODEL_FAILED);
     } else if (s->n_admitted == s->options.max_jobs) {
         st = error_set(err, STATUS_BUSY, "%u turns run or wait already", s->options.max_jobs);
     } else {

@@ -86,7 +86,12 @@ void job_cancel(struct job *j);
 /* The reader is done with the job (cancels it if it still runs). */
 void job_release(struct job *j);
 
+/* What turns end with, and new ones are refused with, once the model has failed. */
+#define SCHED_MODEL_FAILED                                                                         \
+    "the model failed while it computed; restart the server (its log says more)"
+
 struct sched_stats {
+    bool has_failed; /* the model: for good */
     uint32_t n_running;
     uint32_t n_waiting;
     uint32_t cells_used;
