@@ -38,6 +38,10 @@ struct engine_status {
 struct engine_caller {
     uint64_t namespace_key; /* from the API key: nothing is shared between keys */
     bool is_subagent;       /* x-claude-code-agent-id was sent */
+    /* The client (Claude Code) answers a tool input that is no JSON with a tool error and goes on.
+     * Others get EVENT_FAILED where the window ends inside a call, since they may mend and run it.
+     */
+    bool reports_broken_input;
 };
 
 /* How far a turn is. */

@@ -40,11 +40,14 @@ struct local_turn {
     struct rendered prompt;
     struct splitter *splitter;
     struct job *job;
-    struct strbuf bytes; /* text on its way to the splitter */
-    struct str *stops;   /* arena: the template's, then the request's */
+    struct strbuf bytes;        /* text on its way to the splitter */
+    struct grammar_call *tools; /* arena: what may be called */
+    size_t n_tools;
+    struct str *stops; /* arena: the template's, then the request's */
     size_t n_template_stops;
-    bool was_clamped; /* the window left less than max_tokens asked for */
-    bool has_ended;   /* the job's end was seen */
+    bool runs_nothing_broken; /* the client answers input that is no JSON with a tool error */
+    bool was_clamped;         /* the window left less than max_tokens asked for */
+    bool has_ended;           /* the job's end was seen */
     bool has_said_end;
     struct job_output last;
 };
@@ -165,15 +168,71 @@ static enum status collect_stops(struct local_turn *t, const struct message_requ
     return STATUS_OK;
 }
 
+/* What may be called, for grammar and splitter. */
+static enum status collect_tools(struct local_turn *t, const struct canon *canon)
+{
+    if (canon->tool_choice == CHAT_TOOLS_NONE)
+        return STATUS_OK;
+    t->tools = arena_array(&t->arena, canon->n_callable, sizeof *t->tools);
+    if (t->tools == NULL)
+        return STATUS_TOO_LARGE;
+    for (size_t i = 0; i < canon->n_callable; i++)
+        t->tools[i] =
+            (struct grammar_call){canon->callable[i].name, canon->callable[i].schema_json};
+    t->n_tools = canon->n_callable;
+    return STATUS_OK;
+}
+
+/* The reply's form.  Where the schemas are larger than a grammar may be, calls without marks are
+ * still understood, but not held to a schema while they are sampled. */
+static struct grammar_spec choose_grammar(const struct local_turn *t)
+{
+    const struct chat_prompt *chat = &t->prompt.chat;
+    struct grammar_spec spec = chat->grammar;
+    size_t n_bytes = 0;
+    for (size_t i = 0; i < t->n_tools; i++)
+        n_bytes += t->tools[i].schema_json.len + t->tools[i].name.len;
+    if (t->n_tools == 0 || n_bytes > LIMIT_GRAMMAR_BYTES)
+        return spec;
+    spec.calls = t->tools;
+    spec.n_calls = t->n_tools;
+    spec.thinking_start = str_from(chat->thinking_start);
+    spec.thinking_end = str_from(chat->thinking_end);
+    struct str written = str_from(chat->generation_prompt);
+    spec.begins_in_thinking = spec.thinking_end.len > 0 &&
+                              str_find(written, spec.thinking_start) != SIZE_MAX &&
+                              str_find(written, spec.thinking_end) == SIZE_MAX;
+    return spec;
+}
+
 /* Marks of tool calls and of thinking are control tokens in some models: then their text must come
  * with the reply. */
-static bool needs_control_pieces(const struct local_turn *t, bool has_tools)
+static bool needs_control_pieces(const struct local_turn *t)
 {
-    return has_tools || t->prompt.chat.thinking_end[0] != '\0';
+    return t->n_tools > 0 || t->prompt.chat.thinking_end[0] != '\0';
+}
+
+/* Small models now and then begin a turn of somebody else's instead of ending their own.  The token
+ * that every turn begins with is what the template wrote for this one; in formats with channels it
+ * also stands inside replies. */
+static model_token find_turn_begin(const struct local_turn *t)
+{
+    const struct model *m = t->engine->model;
+    struct str written = str_from(t->prompt.chat.generation_prompt);
+    if (str_find(str_from(t->prompt.chat.text), STR("<|channel")) != SIZE_MAX)
+        return MODEL_NO_TOKEN;
+    model_token *tokens;
+    size_t n;
+    if (written.len == 0 || model_tokenize(m, written, true, &tokens, &n) != STATUS_OK)
+        return MODEL_NO_TOKEN;
+    model_token first = n > 0 && m->ops->is_control(m, tokens[0]) ? tokens[0] : MODEL_NO_TOKEN;
+    mem_free(tokens);
+    return first;
 }
 
 static enum status submit(struct local_turn *t, const struct message_request *req,
-                          const struct engine_caller *caller, bool has_tools, struct error *err)
+                          const struct engine_caller *caller, bool is_continuation,
+                          struct error *err)
 {
     struct engine_local *e = t->engine;
     size_t n_prompt = t->prompt.n_tokens;
@@ -189,10 +248,12 @@ static enum status submit(struct local_turn *t, const struct message_request *re
         .max_tokens = t->was_clamped ? room : req->max_tokens,
         .n_window = e->options.n_window,
         .sampler = choose_sampling(e, req),
-        .grammar = t->prompt.chat.grammar,
+        .grammar = choose_grammar(t),
+        .turn_begin = find_turn_begin(t),
+        .must_speak = !is_continuation,
         .stops = t->stops,
         .n_stops = t->n_template_stops + req->n_stop_sequences,
-        .keep_control_pieces = needs_control_pieces(t, has_tools),
+        .keep_control_pieces = needs_control_pieces(t),
     };
     return sched_submit(e->sched, &params, &t->job, err);
 }
@@ -227,16 +288,22 @@ static enum status local_start(struct engine *engine, const struct message_reque
         error_set(err, st, "stop_sequences: too large");
         goto fail;
     }
-    bool has_tools = canon.n_callable > 0 && canon.tool_choice != CHAT_TOOLS_NONE;
+    st = collect_tools(t, &canon);
+    if (st != STATUS_OK) {
+        error_set(err, st, "tools: too large");
+        goto fail;
+    }
+    t->runs_nothing_broken = caller->reports_broken_input;
     struct splitter_options options = {
         .prompt = &t->prompt.chat,
-        .has_tools = has_tools,
+        .tools = t->tools,
+        .n_tools = t->n_tools,
         .text_tools = canon.text_tools,
         .single_call = req->tool_choice.disable_parallel,
         .keep_thinking = canon.enable_thinking,
     };
     t->splitter = splitter_create(&options);
-    st = submit(t, req, caller, has_tools, err);
+    st = submit(t, req, caller, canon.continue_last, err);
     if (st != STATUS_OK)
         goto fail;
     *out = &t->base;
@@ -283,8 +350,9 @@ static struct usage usage_of(const struct local_turn *t)
 
 static enum stop_reason reason_of(const struct local_turn *t)
 {
-    if (splitter_called_tool(t->splitter) && t->last.end != JOB_MAX_TOKENS &&
-        t->last.end != JOB_WINDOW)
+    if (splitter_is_broken(t->splitter))
+        return STOP_MAX_TOKENS;
+    if (splitter_called_tool(t->splitter))
         return STOP_TOOL_USE;
     switch (t->last.end) {
     case JOB_STOP_TEXT:
@@ -307,6 +375,14 @@ static void say_end(struct local_turn *t, struct event *out)
         out->error = t->last.error;
         if (t->last.end == JOB_CANCELLED)
             error_set(&out->error, STATUS_CANCELLED, "the turn was cancelled");
+        return;
+    }
+    if (splitter_is_broken(t->splitter) && !t->runs_nothing_broken) {
+        out->type = EVENT_FAILED;
+        error_set(&out->error, STATUS_TOO_LONG,
+                  "the reply was cut inside the input of a tool call, at the end of the context "
+                  "window of %u tokens; nothing of that call may be run: shorten the conversation",
+                  t->engine->options.n_window);
         return;
     }
     out->type = EVENT_DONE;

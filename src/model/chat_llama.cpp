@@ -274,6 +274,17 @@ chat_caps probe(const common_chat_templates *templates)
     return caps;
 }
 
+/* Qwen2.5's template doubles the braces of its example call, as if something would halve them.  The
+ * model copies what it reads, so it is shown what it was trained to write. */
+void mend_template(std::string *text)
+{
+    const std::string doubled =
+        R"({{\"name\": <function-name>, \"arguments\": <args-json-object>}})";
+    size_t at = text->find(doubled);
+    if (at != std::string::npos)
+        text->replace(at, doubled.size(), doubled.substr(1, doubled.size() - 2));
+}
+
 } // namespace
 
 enum status chat_template_create(struct str source, const char *bos, const char *eos,
@@ -283,6 +294,7 @@ enum status chat_template_create(struct str source, const char *bos, const char 
     try {
         /* "chatml" is the library's word for the plain form, for models that bring no template. */
         std::string text = source.len > 0 ? to_string(source) : std::string("chatml");
+        mend_template(&text);
         auto *t = new chat_template{common_chat_templates_init(nullptr, text, bos, eos), {}};
         t->caps = probe(t->templates.get());
         *out = t;

@@ -2,6 +2,7 @@ extern "C" {
 #include "model/grammar_llama.h"
 }
 
+#include <llama-common/json-schema-to-grammar.h>
 #include <llama.h>
 
 #include <cmath>
@@ -11,31 +12,36 @@ extern "C" {
 
 extern "C" {
 #include "base/log.h"
+#include "model/call_scan.h"
 }
 
 /* A lazy grammar waits for its trigger.  libllama searches all of the reply for it, by a regular
- * expression, after each token: the square of the reply's length.  Where the triggers are plain
- * words we search ourselves, keep back only the tokens that may hold the beginning of a word, and
- * hand those over once the word is whole; libllama then finds it at once. */
+ * expression, after each token: the square of the reply's length, and it takes a quoted mark for a
+ * call.  Where the triggers are plain words the scanner of calls searches instead; tokens that may
+ * belong to a mark are kept back, and handed over once it is whole; libllama then finds it at once.
+ *
+ * The scanner also tells where a call begins that needs no mark.  From there to its end the tool's
+ * own schema is the grammar. */
 enum class state {
-    WAITING_FOR_WORD, /* `kept` ends the reply so far; the sampler has seen nothing */
-    RUNNING,          /* the sampler sees each token (and waits by itself for a pattern) */
-    DEAD,             /* it threw: from then on everything is allowed */
+    FREE,   /* words, or what may become a call: everything is allowed */
+    FORMAT, /* the template's grammar sees each token (and waits by itself for a pattern) */
+    GUIDED, /* the call's grammar does */
+    DEAD,   /* one threw: from then on everything is allowed */
 };
 
 struct kept_token {
     llama_token token;
-    size_t bytes;
+    size_t begin, end; /* bytes of the reply */
 };
 
 struct grammar {
     const llama_vocab *vocab;
-    llama_sampler *sampler;
+    llama_sampler *format; /* nullptr: the template has none */
+    llama_sampler *guide;  /* of the call under way */
     enum state state;
-    std::vector<std::string> words;
-    std::vector<llama_token> tokens; /* triggers as well */
-    std::vector<kept_token> kept;
-    std::string kept_text;
+    std::vector<grammar_call> calls; /* strings are the creator's, and live as long */
+    call_scan *scan;
+    std::vector<kept_token> kept; /* FREE: what reaches behind the released bytes */
     std::vector<llama_token_data> row;
 };
 
@@ -63,11 +69,10 @@ std::vector<llama_token> tokenize(const llama_vocab *vocab, const std::string &t
     return tokens;
 }
 
-/* The two forms that libllama takes triggers in, and the words behind the patterns. */
+/* The two forms that libllama takes triggers in. */
 struct triggers {
     std::vector<std::string> patterns;
     std::vector<llama_token> tokens;
-    std::vector<std::string> words;
     bool only_words = true;
 };
 
@@ -84,10 +89,8 @@ triggers translate(const llama_vocab *vocab, const grammar_spec *spec)
             std::vector<llama_token> tokens = tokenize(vocab, text);
             if (tokens.size() == 1 && llama_vocab_is_control(vocab, tokens[0]))
                 out.tokens.push_back(tokens[0]);
-            else {
+            else
                 out.patterns.push_back(escape_regex(text));
-                out.words.push_back(text);
-            }
             break;
         }
         case GRAMMAR_TRIGGER_PATTERN:
@@ -134,20 +137,26 @@ template <typename F> void guarded(struct grammar *g, F work)
     }
 }
 
-bool sampler_allows(struct grammar *g, llama_token token)
+llama_sampler *active(const struct grammar *g)
+{
+    return g->state == state::GUIDED ? g->guide : g->format;
+}
+
+bool sampler_allows(llama_sampler *sampler, llama_token token)
 {
     llama_token_data one = {token, 1.0f, 0.0f};
     llama_token_data_array array = {&one, 1, -1, false};
-    llama_sampler_apply(g->sampler, &array);
+    llama_sampler_apply(sampler, &array);
     return one.logit != -INFINITY;
 }
 
 /* libllama aborts the program where a reply ends that the grammar does not let end. */
 void accept_checked(struct grammar *g, llama_token token)
 {
-    if (llama_vocab_is_eog(g->vocab, token) && !sampler_allows(g, token))
+    llama_sampler *sampler = active(g);
+    if (llama_vocab_is_eog(g->vocab, token) && !sampler_allows(sampler, token))
         throw std::runtime_error("the reply ended inside the grammar");
-    llama_sampler_accept(g->sampler, token);
+    llama_sampler_accept(sampler, token);
 }
 
 std::string spell(const llama_vocab *vocab, llama_token token)
@@ -162,49 +171,118 @@ std::string spell(const llama_vocab *vocab, llama_token token)
     return text;
 }
 
-bool holds_trigger(const struct grammar *g, llama_token last)
+/* ---- Calls without marks ---- */
+
+/* The arguments by their schema, the end of the call, then whatever comes. */
+std::string call_grammar(const grammar_call &call)
 {
-    for (llama_token token : g->tokens)
-        if (token == last)
-            return true;
-    for (const std::string &word : g->words)
-        if (g->kept_text.find(word) != std::string::npos)
-            return true;
-    return false;
+    std::string text = json_schema_to_grammar(
+        common_json::parse(std::string(call.schema_json.ptr, call.schema_json.len)));
+    size_t at = text.compare(0, 9, "root ::= ") == 0 ? 0 : text.find("\nroot ::= ") + 1;
+    if (at == std::string::npos + 1)
+        throw std::runtime_error("no root");
+    text.replace(at, 4, "call-arguments");
+    return text + "\nroot ::= call-space call-arguments call-space \"}\" [\\U00000001-\\U0010FFFF]*"
+                  "\ncall-space ::= [ \\t\\n]{0,20}\n";
 }
 
-/* Forgets the leading tokens that cannot hold the beginning of a word any more. */
-void forget_leading(struct grammar *g)
+void leave_guide(struct grammar *g)
 {
-    struct str text = {g->kept_text.data(), g->kept_text.size()};
-    size_t keep = 0;
-    for (const std::string &word : g->words) {
-        size_t n = str_partial_suffix(text, {word.data(), word.size()});
-        keep = n > keep ? n : keep;
+    llama_sampler_free(g->guide);
+    g->guide = nullptr;
+    g->state = state::FREE;
+}
+
+/* `skip` bytes of the token come before the arguments; a rest of it begins them. */
+void enter_guide(struct grammar *g, llama_token token, size_t skip, size_t n_bytes)
+{
+    try {
+        std::string text = call_grammar(g->calls[call_scan_current(g->scan).tool]);
+        if (skip == n_bytes) {
+            g->guide = llama_sampler_init_grammar(g->vocab, text.c_str(), "root");
+        } else {
+            std::string pattern = "^[\\s\\S]{" + std::to_string(skip) + "}([\\s\\S]+)$";
+            const char *patterns[] = {pattern.c_str()};
+            g->guide = llama_sampler_init_grammar_lazy_patterns(g->vocab, text.c_str(), "root",
+                                                                patterns, 1, nullptr, 0);
+            if (g->guide != nullptr)
+                llama_sampler_accept(g->guide, token);
+        }
+        g->state = g->guide != nullptr ? state::GUIDED : state::FREE;
+    } catch (...) {
+        leave_guide(g); /* an unusual schema, or arguments that are no object: the call goes on */
     }
-    size_t n_tokens = 0;
-    size_t n_bytes = 0;
-    while (n_tokens < g->kept.size() &&
-           n_bytes + g->kept[n_tokens].bytes <= g->kept_text.size() - keep)
-        n_bytes += g->kept[n_tokens++].bytes;
-    g->kept.erase(g->kept.begin(), g->kept.begin() + (std::ptrdiff_t)n_tokens);
-    g->kept_text.erase(0, n_bytes);
 }
 
-void wait_for_word(struct grammar *g, llama_token token)
+/* The template's format has begun: its grammar is given the tokens of the mark. */
+void enter_format(struct grammar *g)
 {
-    std::string piece = spell(g->vocab, token);
-    g->kept.push_back({token, piece.size()});
-    g->kept_text += piece;
-    if (!holds_trigger(g, token)) {
-        forget_leading(g);
+    if (g->format == nullptr) {
+        g->state = state::DEAD;
         return;
     }
-    g->state = state::RUNNING;
+    g->state = state::FORMAT;
+    size_t begin = call_scan_mark(g->scan);
     for (const kept_token &kept : g->kept)
-        llama_sampler_accept(g->sampler, kept.token);
+        if (kept.end > begin)
+            accept_checked(g, kept.token);
     g->kept.clear();
-    g->kept_text.clear();
+}
+
+void forget_released(struct grammar *g)
+{
+    size_t released = call_scan_released(g->scan);
+    size_t n = 0;
+    while (n < g->kept.size() && g->kept[n].end <= released)
+        n++;
+    g->kept.erase(g->kept.begin(), g->kept.begin() + (std::ptrdiff_t)n);
+}
+
+void accept_free(struct grammar *g, llama_token token, size_t begin, size_t end)
+{
+    g->kept.push_back({token, begin, end});
+    switch (call_scan_place(g->scan)) {
+    case CALL_PLACE_MARK:
+        enter_format(g);
+        return;
+    case CALL_PLACE_CALL:
+        if (call_scan_current(g->scan).arguments_begin > begin)
+            enter_guide(g, token, call_scan_current(g->scan).arguments_begin - begin, end - begin);
+        return;
+    default:
+        forget_released(g);
+        return;
+    }
+}
+
+void accept_any(struct grammar *g, llama_token token)
+{
+    std::string piece = spell(g->vocab, token);
+    size_t begin = call_scan_length(g->scan);
+    call_scan_feed(g->scan, {piece.data(), piece.size()});
+    size_t end = call_scan_length(g->scan);
+    if (g->state == state::FREE) {
+        accept_free(g, token, begin, end);
+        return;
+    }
+    accept_checked(g, token);
+    if (g->state == state::GUIDED) {
+        g->kept.push_back({token, begin, end});
+        if (call_scan_place(g->scan) != CALL_PLACE_CALL)
+            leave_guide(g);
+    }
+}
+
+call_scan *make_scan(const struct grammar *g, const struct grammar_spec *spec)
+{
+    struct call_scan_options options = {};
+    options.tools = g->calls.data();
+    options.n_tools = g->calls.size();
+    options.format = spec;
+    options.thinking_start = spec->thinking_start;
+    options.thinking_end = spec->thinking_end;
+    options.begins_in_thinking = spec->begins_in_thinking;
+    return call_scan_create(&options);
 }
 
 } // namespace
@@ -212,19 +290,18 @@ void wait_for_word(struct grammar *g, llama_token token)
 struct grammar *grammar_llama_create(const struct llama_vocab *vocab,
                                      const struct grammar_spec *spec)
 {
-    struct grammar *g = nullptr;
+    auto *g = new grammar{vocab, nullptr, nullptr, state::FREE, {}, nullptr, {}, {}};
     try {
-        triggers t = translate(vocab, spec);
-        llama_sampler *sampler = make_sampler(vocab, spec, t);
-        if (sampler == nullptr) {
-            log_warn("grammar: could not be parsed (%zu bytes); decoding freely", spec->text.len);
-            return nullptr;
+        g->calls.assign(spec->calls, spec->calls + spec->n_calls);
+        g->scan = make_scan(g, spec);
+        if (spec->text.len > 0) {
+            triggers t = translate(vocab, spec);
+            g->format = make_sampler(vocab, spec, t);
+            if (g->format == nullptr)
+                throw std::runtime_error("no grammar");
+            g->state = spec->lazy && t.only_words ? state::FREE : state::FORMAT;
         }
-        bool waits = spec->lazy && t.only_words;
-        g = new grammar{vocab,   sampler,  waits ? state::WAITING_FOR_WORD : state::RUNNING,
-                        t.words, t.tokens, {},
-                        {},      {}};
-        if (!spec->lazy && spec->prefix.len > 0)
+        if (!spec->lazy && spec->prefix.len > 0 && g->format != nullptr)
             for (llama_token token : tokenize(vocab, {spec->prefix.ptr, spec->prefix.len}))
                 accept_checked(g, token);
         return g;
@@ -239,21 +316,23 @@ void grammar_llama_free(struct grammar *g)
 {
     if (g == nullptr)
         return;
-    llama_sampler_free(g->sampler);
+    llama_sampler_free(g->format);
+    llama_sampler_free(g->guide);
+    call_scan_free(g->scan);
     delete g;
 }
 
 bool grammar_llama_allows(struct grammar *g, model_token token)
 {
     bool allows = true;
-    if (g->state == state::RUNNING)
-        guarded(g, [&] { allows = sampler_allows(g, token); });
+    if (g->state == state::FORMAT || g->state == state::GUIDED)
+        guarded(g, [&] { allows = sampler_allows(active(g), token); });
     return allows;
 }
 
 void grammar_llama_mask(struct grammar *g, float *logits, uint32_t n_vocab)
 {
-    if (g->state != state::RUNNING)
+    if (g->state != state::FORMAT && g->state != state::GUIDED)
         return;
     guarded(g, [&] {
         g->row.clear();
@@ -261,7 +340,7 @@ void grammar_llama_mask(struct grammar *g, float *logits, uint32_t n_vocab)
             if (logits[i] != -INFINITY)
                 g->row.push_back({(llama_token)i, logits[i], 0.0f});
         llama_token_data_array array = {g->row.data(), g->row.size(), -1, false};
-        llama_sampler_apply(g->sampler, &array);
+        llama_sampler_apply(active(g), &array);
         for (size_t i = 0; i < array.size; i++)
             if (array.data[i].logit == -INFINITY)
                 logits[array.data[i].id] = -INFINITY;
@@ -270,10 +349,20 @@ void grammar_llama_mask(struct grammar *g, float *logits, uint32_t n_vocab)
 
 void grammar_llama_accept(struct grammar *g, model_token token)
 {
-    guarded(g, [&] {
-        if (g->state == state::WAITING_FOR_WORD)
-            wait_for_word(g, token);
-        else
-            accept_checked(g, token);
-    });
+    guarded(g, [&] { accept_any(g, token); });
+}
+
+bool grammar_llama_in_call(struct grammar *g)
+{
+    if (g->calls.empty() || g->state == state::DEAD)
+        return false;
+    if (call_scan_place(g->scan) == CALL_PLACE_CALL)
+        return true;
+    return g->state == state::FORMAT && !grammar_llama_allows(g, llama_vocab_eos(g->vocab)) &&
+           g->state == state::FORMAT;
+}
+
+bool grammar_llama_in_scaffold(const struct grammar *g)
+{
+    return g->state != state::DEAD && call_scan_is_scaffold(g->scan);
 }

@@ -8,10 +8,12 @@
 
 struct llama_vocab;
 
-/* NULL, with a log line, where the grammar can't be parsed. */
+/* NULL, with a log line, where there is nothing to hold the reply to. */
 struct grammar *grammar_llama_create(const struct llama_vocab *vocab,
                                      const struct grammar_spec *spec);
 void grammar_llama_free(struct grammar *g);
 bool grammar_llama_allows(struct grammar *g, model_token token);
 void grammar_llama_mask(struct grammar *g, float *logits, uint32_t n_vocab);
 void grammar_llama_accept(struct grammar *g, model_token token);
+bool grammar_llama_in_call(struct grammar *g);
+bool grammar_llama_in_scaffold(const struct grammar *g);

@@ -69,6 +69,13 @@ struct grammar_trigger {
     struct str text;
 };
 
+/* A tool that may be called without the format's marks: call_scan.h. */
+struct grammar_call {
+    struct str name;
+    struct str schema_json; /* of its arguments */
+};
+
+/* What a reply is held to: the template's format, and calls in other forms. */
 struct grammar_spec {
     struct str text; /* GBNF; "" for none */
     bool lazy;       /* wait for a trigger */
@@ -76,6 +83,10 @@ struct grammar_spec {
     size_t n_triggers;
     struct str
         prefix; /* what the prompt already wrote of the reply; accepted first when not lazy */
+    const struct grammar_call *calls;
+    size_t n_calls;
+    struct str thinking_start, thinking_end; /* calls are not looked for in between */
+    bool begins_in_thinking;
 };
 
 struct model_ops {
@@ -114,6 +125,10 @@ struct model_ops {
     /* Sets logits[i] of the tokens that may not follow to -INFINITY. */
     void (*grammar_mask)(struct grammar *g, float *logits, uint32_t n_vocab);
     void (*grammar_accept)(struct grammar *g, model_token token);
+    /* Whether a tool call has begun that is not whole yet: a reply cut here must not be run. */
+    bool (*grammar_in_call)(struct grammar *g);
+    /* Whether the next token is scaffold of a call, of which the likeliest is wanted. */
+    bool (*grammar_in_scaffold)(const struct grammar *g);
 };
 
 /* The head of every implementation. */

@@ -226,6 +226,8 @@ static const struct model_ops ops = {
     .grammar_allows = grammar_llama_allows,
     .grammar_mask = grammar_llama_mask,
     .grammar_accept = grammar_llama_accept,
+    .grammar_in_call = grammar_llama_in_call,
+    .grammar_in_scaffold = grammar_llama_in_scaffold,
 };
 
 /* ---- Loading ---- */

@@ -376,6 +376,18 @@ static void toy_grammar_accept(struct grammar *g, model_token token)
     INVARIANT(g == NULL);
 }
 
+static bool toy_grammar_in_call(struct grammar *g)
+{
+    (void)g;
+    return false;
+}
+
+static bool toy_grammar_in_scaffold(const struct grammar *g)
+{
+    (void)g;
+    return false;
+}
+
 /* ---- life ---- */
 
 static void toy_destroy(struct model *m)
@@ -405,6 +417,8 @@ static const struct model_ops toy_ops = {
     .grammar_allows = toy_grammar_allows,
     .grammar_mask = toy_grammar_mask,
     .grammar_accept = toy_grammar_accept,
+    .grammar_in_call = toy_grammar_in_call,
+    .grammar_in_scaffold = toy_grammar_in_scaffold,
 };
 
 static void fill_info(struct model_info *info, const struct model_toy_options *options)

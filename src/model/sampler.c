@@ -270,7 +270,8 @@ model_token sampler_draw(struct sampler *s, const struct model *m, const float *
                          struct grammar *grammar)
 {
     const float *row = apply_penalty(s, logits);
-    model_token token = draw_from(s, row);
+    bool is_greedy = grammar != NULL && m->ops->grammar_in_scaffold(grammar);
+    model_token token = is_greedy ? find_highest(row, s->n_vocab) : draw_from(s, row);
     if (token == MODEL_NO_TOKEN)
         return 0; /* a row without a single number: any token is as good */
     if (grammar == NULL || m->ops->grammar_allows(grammar, token))
@@ -278,9 +279,19 @@ model_token sampler_draw(struct sampler *s, const struct model *m, const float *
 
     float *masked = own_row(s, row);
     m->ops->grammar_mask(grammar, masked, s->n_vocab);
-    model_token allowed = draw_from(s, masked);
+    model_token allowed = is_greedy ? find_highest(masked, s->n_vocab) : draw_from(s, masked);
     /* A grammar that allows nothing is broken; the free token at least goes on. */
     return allowed != MODEL_NO_TOKEN ? allowed : token;
+}
+
+model_token sampler_draw_inside(struct sampler *s, const struct model *m, const float *logits,
+                                struct grammar *grammar, model_token turn_begin)
+{
+    float *row = own_row(s, logits);
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+        if ((model_token)i == turn_begin || m->ops->is_eog(m, (model_token)i))
+            row[i] = -INFINITY;
+    return sampler_draw(s, m, row, grammar);
 }
 
 void sampler_accept(struct sampler *s, const struct model *m, model_token token,

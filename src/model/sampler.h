@@ -2,8 +2,9 @@
  *
  * Order: repetition penalty, top_k, temperature, top_p, min_p, draw.  Temperature 0 is greedy
  * (the highest logit; the lowest id among equals).  The grammar is asked about the drawn token
- * only; where it says no, the whole row is masked and drawn again.  Same seed, same logits, same
- * tokens.  Owner: the scheduler thread. */
+ * only; where it says no, the whole row is masked and drawn again.  Scaffold of a tool call is
+ * greedy whatever the temperature.  Same seed, same logits, same tokens.  Owner: the scheduler
+ * thread. */
 #pragma once
 
 #include "model/model.h"
@@ -25,6 +26,11 @@ void sampler_free(struct sampler *s);
 /* Draws the next token; `grammar` may be NULL.  The token is not accepted yet. */
 model_token sampler_draw(struct sampler *s, const struct model *m, const float *logits,
                          struct grammar *grammar);
+
+/* The same among the tokens that do not end a reply: neither an end of generation nor `turn_begin`,
+ * which begins the next turn (MODEL_NO_TOKEN: none). */
+model_token sampler_draw_inside(struct sampler *s, const struct model *m, const float *logits,
+                                struct grammar *grammar, model_token turn_begin);
 
 /* Makes `token` part of the history (and of the grammar's state). */
 void sampler_accept(struct sampler *s, const struct model *m, model_token token,

@@ -1,7 +1,8 @@
 /* splitter -- see splitter.h.
  *
  *      state      what the bytes are             leaves by
- *      TEXT       words for the user             a thinking mark, a tool mark
+ *      TEXT       words for the user, or what    a thinking mark, a tool mark
+ *                 may be calls (held back)
  *      THINKING   reasoning                      the end mark
  *      SECTION    tool calls, from a mark on     only the end of the reply
  *      WHOLE      anything, from the first byte  only the end of the reply
@@ -18,10 +19,12 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/utf8.h"
+#include "model/call_scan.h"
+#include "prompt/call_mend.h"
 #include "prompt/text_tools.h"
+#include "wire/json_in.h"
 
 enum {
-    MOST_MARKS = 16,
     GROWTH = 8,        /* read again after 1/8 more ... */
     LEAST_GROWTH = 32, /* ... and at least so many bytes */
     SALVAGE_TRIES = 32,
@@ -47,9 +50,8 @@ struct splitter {
     struct strbuf reply; /* all of it, as sampled */
     size_t scanned;      /* bytes of it that were passed on or belong to a mark */
 
-    struct str marks[MOST_MARKS]; /* of tool sections; strings in mark_storage */
-    size_t n_marks;
-    struct strbuf mark_storage;
+    struct call_scan *scan; /* of the text; made with its first byte, NULL without tools */
+    size_t scan_begin;      /* where in the reply the text begins */
     struct str thinking_start, thinking_end; /* len 0: none */
 
     bool is_open; /* a block is open */
@@ -62,7 +64,10 @@ struct splitter {
     size_t section_begin;
     size_t next_read;                    /* reply length at which to read again */
     size_t n_calls;                      /* calls begun */
-    struct strbuf sent;                  /* arguments passed on of the last call begun */
+    size_t n_found;                      /* of these, before the section, by the scanner */
+    struct call_mender *mender;          /* of the last call begun */
+    struct strbuf sent;                  /* arguments passed on of it */
+    bool is_open_ended;                  /* and they are not closed yet */
     size_t said_content, said_reasoning; /* WHOLE: bytes of a reading that were passed on, or were
                                             there before the reply began (a continued message) */
 
@@ -148,20 +153,14 @@ static void say(struct splitter *s, enum event_block kind, struct str words)
     strbuf_free(&clean);
 }
 
-/* ---- Tool sections ---- */
+/* ---- Calls ---- */
 
-/* Passes on what `arguments` has more than was sent; a text that is no continuation of it is not
- * ready yet. */
-static void send_arguments(struct splitter *s, struct str arguments)
+static struct str schema_of(const struct splitter *s, struct str name)
 {
-    if (arguments.len <= s->sent.len || !str_starts_with(arguments, strbuf_str(&s->sent)))
-        return;
-    struct str more = {arguments.ptr + s->sent.len, arguments.len - s->sent.len};
-    more.len -= utf8_incomplete_tail(more);
-    if (more.len == 0)
-        return;
-    strbuf_append_str(&s->sent, more);
-    push(s, EVENT_TOOL_INPUT, more);
+    for (size_t i = 0; i < s->options.n_tools; i++)
+        if (str_equal(s->options.tools[i].name, name))
+            return s->options.tools[i].schema_json;
+    return STR("{}");
 }
 
 static void begin_call(struct splitter *s, struct str name)
@@ -169,32 +168,132 @@ static void begin_call(struct splitter *s, struct str name)
     open_block(s, EVENT_BLOCK_TOOL_USE, name);
     s->n_calls++;
     strbuf_clear(&s->sent);
+    call_mender_free(s->mender);
+    s->mender = call_mender_create(schema_of(s, name));
+    s->is_open_ended = true;
 }
 
-static void end_call(struct splitter *s)
+/* Passes on what `arguments`, mended, has more than was sent; a text that is no continuation of it
+ * is not ready yet.  Of a call that `was_cut` they never become JSON. */
+static void send_arguments(struct splitter *s, struct str arguments, bool was_cut)
+{
+    struct strbuf mended;
+    strbuf_init(&mended, LIMIT_REPLY_BYTES);
+    bool is_whole = call_mend(s->mender, arguments, &mended) && !was_cut;
+    if (was_cut && mended.len > 1 && mended.data[mended.len - 1] == '}')
+        mended.len--;
+    if (mended.len > s->sent.len && str_starts_with(strbuf_str(&mended), strbuf_str(&s->sent))) {
+        struct str more = {mended.data + s->sent.len, mended.len - s->sent.len};
+        more.len -= utf8_incomplete_tail(more);
+        strbuf_append_str(&s->sent, more);
+        if (more.len > 0)
+            push(s, EVENT_TOOL_INPUT, more);
+        s->is_open_ended = !is_whole;
+    }
+    strbuf_free(&mended);
+}
+
+/* A call without a word of arguments has none; a cut one must not look like that. */
+static void end_call(struct splitter *s, bool was_cut)
 {
     if (!s->is_open || s->kind != EVENT_BLOCK_TOOL_USE)
         return;
     if (s->sent.len == 0)
-        send_arguments(s, STR("{}"));
+        send_arguments(s, STR("{}"), was_cut);
     close_block(s);
 }
+
+static struct str found_name(struct str text, const struct call_found *call)
+{
+    return (struct str){text.ptr + call->name_begin, call->name_end - call->name_begin};
+}
+
+/* The arguments of a found call as text that begins with a brace: models also write the object as
+ * a string, or, between marks, leave an empty one out. */
+static void found_arguments(struct str text, const struct call_found *call, struct str closers,
+                            struct strbuf *out)
+{
+    struct str arguments = {text.ptr + call->arguments_begin,
+                            call->arguments_end - call->arguments_begin};
+    strbuf_append_str(out, call->arguments_end > 0 ? arguments : STR("{}"));
+    strbuf_append_str(out, closers);
+    struct json_doc *doc = NULL;
+    if (json_parse_copy(strbuf_str(out), JSON_STRICT, &doc, NULL) == STATUS_OK &&
+        json_type(json_root(doc)) == JSON_STRING) {
+        strbuf_clear(out);
+        strbuf_append_str(out, json_string(json_root(doc)));
+    }
+    json_doc_free(doc);
+}
+
+/* Whether every one of the calls has a JSON object for arguments. */
+static bool are_sound(struct splitter *s, const struct call_scan *scan, struct str text,
+                      const struct call_found *calls, size_t n)
+{
+    struct strbuf arguments, mended;
+    strbuf_init(&arguments, LIMIT_REPLY_BYTES);
+    strbuf_init(&mended, LIMIT_REPLY_BYTES);
+    bool is_sound = true;
+    for (size_t i = 0; i < n && is_sound; i++) {
+        strbuf_clear(&arguments);
+        strbuf_clear(&mended);
+        found_arguments(text, &calls[i], i + 1 == n ? call_scan_closers(scan) : STR(""),
+                        &arguments);
+        struct call_mender *m = call_mender_create(schema_of(s, found_name(text, &calls[i])));
+        struct json_doc *doc = NULL;
+        is_sound = call_mend(m, strbuf_str(&arguments), &mended) &&
+                   json_parse_copy(strbuf_str(&mended), JSON_STRICT, &doc, NULL) == STATUS_OK;
+        json_doc_free(doc);
+        call_mender_free(m);
+    }
+    strbuf_free(&mended);
+    strbuf_free(&arguments);
+    return is_sound;
+}
+
+/* Passes on the calls that a scanner found in `text`; with `is_broken` the last is cut.  False, and
+ * nothing, where they can't be run as they are. */
+static bool take_found(struct splitter *s, const struct call_scan *scan, struct str text,
+                       bool is_broken)
+{
+    size_t n;
+    const struct call_found *calls = call_scan_calls(scan, &n);
+    if (!are_sound(s, scan, text, calls, is_broken ? n - 1 : n))
+        return false;
+    struct strbuf arguments;
+    strbuf_init(&arguments, LIMIT_REPLY_BYTES);
+    for (size_t i = 0; i < n && !(s->options.single_call && s->n_calls > 0); i++) {
+        bool is_last = i + 1 == n;
+        strbuf_clear(&arguments);
+        found_arguments(text, &calls[i], is_last ? call_scan_closers(scan) : STR(""), &arguments);
+        begin_call(s, found_name(text, &calls[i]));
+        send_arguments(s, strbuf_str(&arguments), is_last && is_broken);
+        end_call(s, is_last && is_broken);
+    }
+    strbuf_free(&arguments);
+    return true;
+}
+
+/* ---- Tool sections ---- */
 
 /* Passes on what a reading shows that was not passed on yet.  Of the last call only its arguments
  * count as begun, unless the reading is the last. */
 static void take_reading(struct splitter *s, const struct chat_reply *r, bool is_last)
 {
     size_t n = s->options.single_call && r->n_calls > 1 ? 1 : r->n_calls;
-    for (size_t i = s->n_calls > 0 ? s->n_calls - 1 : 0; i < n; i++) {
+    if (s->options.single_call && s->n_found > 0)
+        return;
+    size_t n_begun = s->n_calls - s->n_found;
+    for (size_t i = n_begun > 0 ? n_begun - 1 : 0; i < n; i++) {
         const struct chat_call *call = &r->calls[i];
         bool is_whole = is_last || i + 1 < r->n_calls;
         if (call->name.len == 0 || (call->arguments_json.len == 0 && !is_whole))
             return;
-        if (i >= s->n_calls)
+        if (i >= n_begun)
             begin_call(s, call->name);
-        send_arguments(s, call->arguments_json);
+        send_arguments(s, call->arguments_json, false);
         if (is_whole && i + 1 < r->n_calls)
-            end_call(s);
+            end_call(s, false);
     }
 }
 
@@ -264,14 +363,30 @@ static void say_raw(struct splitter *s, struct str words)
         say(s, EVENT_BLOCK_TEXT, words);
 }
 
+/* A call between the plain marks, in any form that the scanner knows. */
+static bool take_plain_call(struct splitter *s, struct str body, bool was_cut)
+{
+    static const struct grammar_spec no_format;
+    struct call_scan_options options = {
+        .tools = s->options.tools,
+        .n_tools = s->options.n_tools,
+        .format = &no_format,
+        .is_marked = true,
+    };
+    struct call_scan *scan = call_scan_create(&options);
+    call_scan_feed(scan, body);
+    enum call_verdict verdict = call_scan_finish(scan, was_cut);
+    bool is_taken =
+        verdict != CALL_VERDICT_WORDS && take_found(s, scan, body, verdict == CALL_VERDICT_BROKEN);
+    call_scan_free(scan);
+    return is_taken;
+}
+
 /* Where the template's parser finds nothing: calls between the plain marks.  What is no call is
  * passed on as it is. */
-static void read_plain_calls(struct splitter *s)
+static void read_plain_calls(struct splitter *s, bool was_cut)
 {
     struct str rest = {s->reply.data + s->section_begin, s->reply.len - s->section_begin};
-    struct strbuf name, arguments;
-    strbuf_init(&name, 4096);
-    strbuf_init(&arguments, LIMIT_REPLY_BYTES);
     while (rest.len > 0) {
         size_t begin = str_find(rest, STR(TEXT_TOOLS_CALL_BEGIN));
         if (begin == SIZE_MAX)
@@ -280,32 +395,24 @@ static void read_plain_calls(struct splitter *s)
         struct str body = {rest.ptr + skip, rest.len - skip};
         size_t end = str_find(body, STR(TEXT_TOOLS_CALL_END));
         size_t next = end == SIZE_MAX ? rest.len : skip + end + sizeof TEXT_TOOLS_CALL_END - 1;
+        bool is_cut = was_cut && end == SIZE_MAX;
         body.len = end == SIZE_MAX ? body.len : end;
-        strbuf_clear(&name);
-        strbuf_clear(&arguments);
-        if (text_tools_parse(body, &name, &arguments) != STATUS_OK) {
-            say_raw(s, (struct str){rest.ptr, next});
-        } else {
-            say_raw(s, (struct str){rest.ptr, begin});
-            if (!(s->options.single_call && s->n_calls > 0)) {
-                begin_call(s, strbuf_str(&name));
-                send_arguments(s, strbuf_str(&arguments));
-                end_call(s);
-            }
-        }
+        struct str before = {rest.ptr, begin};
+        size_t n_before = s->n_calls;
+        say_raw(s, before);
+        if (!take_plain_call(s, body, is_cut) && s->n_calls == n_before)
+            say(s, EVENT_BLOCK_TEXT, (struct str){rest.ptr + begin, next - begin});
         rest.ptr += next;
         rest.len -= next;
     }
     say_raw(s, rest);
-    strbuf_free(&arguments);
-    strbuf_free(&name);
 }
 
 /* The parser does not take the reply as a whole: it is read up to the last place where it does, if
  * that holds a call, and what stands behind is passed on as text. */
 static bool salvage(struct splitter *s)
 {
-    size_t least_calls = s->n_calls > 0 ? s->n_calls : 1;
+    size_t least_calls = s->n_calls > s->n_found ? s->n_calls - s->n_found : 1;
     size_t tries = SALVAGE_TRIES;
     for (size_t len = s->reply.len; len > s->section_begin && tries > 0; len--) {
         if (strchr(">}]", s->reply.data[len - 1]) == NULL)
@@ -313,7 +420,7 @@ static bool salvage(struct splitter *s)
         tries--;
         if (!read_reply(s, len, false, least_calls))
             continue;
-        end_call(s);
+        end_call(s, false);
         say_raw(s, (struct str){s->reply.data + len, s->reply.len - len});
         return true;
     }
@@ -324,12 +431,12 @@ static void finish_section(struct splitter *s, bool was_cut)
 {
     s->is_finishing = true;
     bool is_read = read_reply(s, s->reply.len, was_cut, 0) || (!was_cut && salvage(s));
-    if (!is_read && (s->n_calls > 0 || s->state == STATE_WHOLE))
-        (void)read_reply(s, s->reply.len, true, s->n_calls);
-    end_call(s);
-    bool has_said = s->n_calls > 0 || (s->state == STATE_WHOLE && s->says_text);
+    if (!is_read && (s->n_calls > s->n_found || s->state == STATE_WHOLE))
+        (void)read_reply(s, s->reply.len, true, s->n_calls - s->n_found);
+    end_call(s, was_cut);
+    bool has_said = s->n_calls > s->n_found || (s->state == STATE_WHOLE && s->says_text);
     if (!has_said) /* no call after all: nothing that was said is lost */
-        read_plain_calls(s);
+        read_plain_calls(s, was_cut);
 }
 
 /* ---- Text and thinking ---- */
@@ -340,83 +447,124 @@ static struct str rest_of(const struct splitter *s)
     return (struct str){strbuf_cstr(&s->reply) + s->scanned, s->reply.len - s->scanned};
 }
 
-struct hit {
-    size_t at; /* in the rest, SIZE_MAX: none */
-    size_t len;
-    enum state next;
-    size_t held; /* bytes at the end that may begin a mark */
-};
-
-static void look_for(struct hit *hit, struct str rest, struct str mark, enum state next)
-{
-    if (mark.len == 0)
-        return;
-    size_t at = str_find(rest, mark);
-    if (at < hit->at)
-        *hit = (struct hit){at, mark.len, next, 0};
-    size_t held = str_partial_suffix(rest, mark);
-    if (held > hit->held)
-        hit->held = held;
-}
-
-static struct hit find_mark(const struct splitter *s, struct str rest)
-{
-    struct hit hit = {.at = SIZE_MAX};
-    if (s->state == STATE_THINKING) {
-        look_for(&hit, rest, s->thinking_end, STATE_TEXT);
-        return hit;
-    }
-    if (!s->says_text) {
-        /* Thinking comes first: behind words, its mark is one of them. */
-        look_for(&hit, rest, s->thinking_start, STATE_THINKING);
-        if (hit.at != SIZE_MAX && !is_blank((struct str){rest.ptr, hit.at}))
-            hit = (struct hit){.at = SIZE_MAX};
-    }
-    for (size_t i = 0; i < s->n_marks; i++)
-        look_for(&hit, rest, s->marks[i], STATE_SECTION);
-    return hit;
-}
-
 static enum event_block kind_of(const struct splitter *s)
 {
     return s->state == STATE_THINKING ? EVENT_BLOCK_THINKING : EVENT_BLOCK_TEXT;
 }
 
-/* Goes to the state behind a mark; the words before it are complete. */
-static void pass_mark(struct splitter *s, struct str rest, const struct hit *hit)
+/* Passes on the reply up to `end`.  White space before it waits: in front of a call it belongs to
+ * nobody. */
+static void say_up_to(struct splitter *s, size_t end)
 {
-    struct str before = {rest.ptr, hit->at};
-    before.len -= blank_tail(before);
-    say(s, kind_of(s), before);
+    struct str ready = {strbuf_cstr(&s->reply) + s->scanned, end - s->scanned};
+    ready.len -= utf8_incomplete_tail(ready);
+    ready.len -= blank_tail(ready);
+    say(s, kind_of(s), ready);
+    s->scanned += ready.len;
+}
+
+/* Goes on behind a thinking mark that is `len` bytes long and stands at `at` of the rest. */
+static void pass_thinking_mark(struct splitter *s, size_t at, size_t len)
+{
+    size_t end = s->scanned + at;
+    say_up_to(s, end);
     close_block(s);
+    s->scanned = end + len;
     s->skips_blank = s->state == STATE_THINKING;
-    s->state = hit->next;
-    if (hit->next == STATE_SECTION) {
-        s->section_begin = s->scanned + hit->at;
-        s->scanned = s->section_begin;
-        s->next_read = s->reply.len;
-    } else {
-        s->scanned += hit->at + hit->len;
+    s->state = s->state == STATE_THINKING ? STATE_TEXT : STATE_THINKING;
+}
+
+static bool scan_thinking(struct splitter *s)
+{
+    struct str rest = rest_of(s);
+    size_t at = str_find(rest, s->thinking_end);
+    if (at != SIZE_MAX) {
+        pass_thinking_mark(s, at, s->thinking_end.len);
+        return true;
     }
+    say_up_to(s, s->reply.len - str_partial_suffix(rest, s->thinking_end));
+    return false;
+}
+
+/* Thinking comes first: behind words, its mark is one of them.  Sets *may_come where what is there
+ * may still become the mark. */
+static bool find_thinking(const struct splitter *s, size_t *at, bool *may_come)
+{
+    struct str rest = rest_of(s);
+    *at = 0;
+    while (*at < rest.len && is_blank((struct str){rest.ptr + *at, 1}))
+        ++*at;
+    struct str mark = s->thinking_start;
+    struct str begins = {rest.ptr + *at, rest.len - *at};
+    bool is_first = mark.len > 0 && !s->says_text && s->scan == NULL;
+    *may_come = is_first && begins.len < mark.len && str_starts_with(mark, begins);
+    return is_first && str_starts_with(begins, mark);
+}
+
+static void enter_section(struct splitter *s)
+{
+    size_t n;
+    (void)call_scan_calls(s->scan, &n);
+    struct str text = {s->reply.data + s->scan_begin, s->reply.len - s->scan_begin};
+    if (n > 0 && take_found(s, s->scan, text, false))
+        s->n_found = n;
+    close_block(s);
+    s->section_begin = s->scan_begin + call_scan_mark(s->scan);
+    s->scanned = s->section_begin;
+    s->state = STATE_SECTION;
+    s->next_read = s->reply.len;
+}
+
+static void begin_text(struct splitter *s)
+{
+    struct call_scan_options options = {
+        .tools = s->options.tools,
+        .n_tools = s->options.n_tools,
+        .format = &s->options.prompt->grammar,
+    };
+    s->scan = call_scan_create(&options);
+    s->scan_begin = s->scanned;
+}
+
+static bool scan_text(struct splitter *s)
+{
+    size_t at;
+    bool may_come;
+    if (find_thinking(s, &at, &may_come)) {
+        pass_thinking_mark(s, at, s->thinking_start.len);
+        return true;
+    }
+    if (may_come)
+        return false;
+    if (s->options.n_tools == 0) {
+        say_up_to(s, s->reply.len);
+        return false;
+    }
+    if (s->scan == NULL)
+        begin_text(s);
+    size_t seen = s->scan_begin + call_scan_length(s->scan);
+    call_scan_feed(s->scan, (struct str){s->reply.data + seen, s->reply.len - seen});
+    size_t released = s->scan_begin + call_scan_released(s->scan);
+    if (released > s->scanned)
+        say_up_to(s, released);
+    if (call_scan_place(s->scan) == CALL_PLACE_MARK)
+        enter_section(s);
+    return false;
 }
 
 static void scan(struct splitter *s)
 {
-    while (s->state != STATE_SECTION && s->state != STATE_WHOLE) {
-        struct str rest = rest_of(s);
-        struct hit hit = find_mark(s, rest);
-        if (hit.at != SIZE_MAX) {
-            pass_mark(s, rest, &hit);
-            continue;
-        }
-        struct str ready = {rest.ptr, rest.len - hit.held};
-        ready.len -= utf8_incomplete_tail(ready);
-        ready.len -= blank_tail(ready);
-        say(s, kind_of(s), ready);
-        s->scanned += ready.len;
-        return;
+    bool goes_on = true;
+    while (goes_on && s->scanned < s->reply.len) {
+        if (s->state == STATE_THINKING)
+            goes_on = scan_thinking(s);
+        else if (s->state == STATE_TEXT)
+            goes_on = scan_text(s);
+        else
+            goes_on = false;
     }
-    read_section(s);
+    if (s->state == STATE_SECTION || s->state == STATE_WHOLE)
+        read_section(s);
 }
 
 void splitter_feed(struct splitter *s, struct str bytes)
@@ -425,15 +573,28 @@ void splitter_feed(struct splitter *s, struct str bytes)
     scan(s);
 }
 
+/* What was held back is calls, or text after all. */
+static void finish_text(struct splitter *s, bool was_cut)
+{
+    enum call_verdict verdict =
+        s->scan != NULL ? call_scan_finish(s->scan, was_cut) : CALL_VERDICT_WORDS;
+    if (verdict != CALL_VERDICT_WORDS) {
+        struct str text = {s->reply.data + s->scan_begin, s->reply.len - s->scan_begin};
+        if (take_found(s, s->scan, text, verdict == CALL_VERDICT_BROKEN))
+            s->scanned = s->reply.len;
+    }
+    if (s->n_calls == 0)
+        say(s, kind_of(s), rest_of(s));
+    s->scanned = s->reply.len;
+}
+
 void splitter_finish(struct splitter *s, bool was_cut)
 {
     scan(s);
-    if (s->state == STATE_SECTION || s->state == STATE_WHOLE) {
+    if (s->state == STATE_SECTION || s->state == STATE_WHOLE)
         finish_section(s, was_cut);
-    } else {
-        say(s, kind_of(s), rest_of(s));
-        s->scanned = s->reply.len;
-    }
+    else
+        finish_text(s, was_cut);
     close_block(s);
 }
 
@@ -456,65 +617,19 @@ bool splitter_called_tool(const struct splitter *s)
     return s->n_calls > 0;
 }
 
+bool splitter_is_broken(const struct splitter *s)
+{
+    return s->n_calls > 0 && s->is_open_ended;
+}
+
 /* ---- Birth ---- */
-
-static void add_mark(struct splitter *s, struct str mark)
-{
-    while (mark.len > 0 && is_blank((struct str){mark.ptr + mark.len - 1, 1}))
-        mark.len--;
-    while (mark.len > 0 && is_blank((struct str){mark.ptr, 1})) {
-        mark.ptr++;
-        mark.len--;
-    }
-    if (mark.len < 2 || s->n_marks == MOST_MARKS)
-        return;
-    for (size_t i = 0; i < s->n_marks; i++)
-        if (str_equal(s->marks[i], mark))
-            return;
-    s->marks[s->n_marks++] = mark;
-}
-
-/* The literal text that every match of a pattern begins with. */
-static struct str literal_prefix(struct splitter *s, struct str pattern)
-{
-    size_t begin = s->mark_storage.len;
-    for (size_t i = 0; i < pattern.len; i++) {
-        char c = pattern.ptr[i];
-        if (c == '^' && i == 0)
-            continue;
-        if (c == '\\' && i + 1 < pattern.len && strchr("wsdbWSDBn", pattern.ptr[i + 1]) == NULL)
-            c = pattern.ptr[++i];
-        else if (strchr(".^$|()*+?[]{}\\", c) != NULL)
-            break;
-        if (i + 1 < pattern.len && strchr("*?{", pattern.ptr[i + 1]) != NULL)
-            break; /* this character is optional */
-        strbuf_append_char(&s->mark_storage, c);
-    }
-    return (struct str){strbuf_cstr(&s->mark_storage) + begin, s->mark_storage.len - begin};
-}
-
-static void learn_marks(struct splitter *s)
-{
-    const struct grammar_spec *g = &s->options.prompt->grammar;
-    for (size_t i = 0; i < g->n_triggers; i++) {
-        bool is_pattern = g->triggers[i].type == GRAMMAR_TRIGGER_PATTERN ||
-                          g->triggers[i].type == GRAMMAR_TRIGGER_PATTERN_FULL;
-        add_mark(s, is_pattern ? literal_prefix(s, g->triggers[i].text) : g->triggers[i].text);
-    }
-    if (s->n_marks == 0) {
-        /* Formats without a mark: the call is the reply, as a bare JSON object. */
-        add_mark(s, STR("{\"name\":"));
-        add_mark(s, STR("{\"type\": \"function\""));
-    }
-    add_mark(s, STR(TEXT_TOOLS_CALL_BEGIN));
-}
 
 /* Whether marks can't tell words from calls. */
 static bool needs_whole(const struct splitter *s)
 {
     const struct chat_prompt *p = s->options.prompt;
     bool has_channels = str_find(s->thinking_start, STR("<|channel")) != SIZE_MAX;
-    bool begins_with_call = s->options.has_tools && !s->options.text_tools &&
+    bool begins_with_call = s->options.n_tools > 0 && !s->options.text_tools &&
                             p->grammar.text.len > 0 && !p->grammar.lazy;
     return p->parser != NULL && (has_channels || begins_with_call);
 }
@@ -539,19 +654,12 @@ struct splitter *splitter_create(const struct splitter_options *options)
     strbuf_init(&s->reply, LIMIT_REPLY_BYTES);
     strbuf_init(&s->thinking, LIMIT_REPLY_BYTES);
     strbuf_init(&s->sent, LIMIT_REPLY_BYTES);
-    strbuf_init(&s->mark_storage, 64 * 1024);
-    /* Marks point into the storage, which must not move: its room is made here. */
-    for (size_t i = 0; i < 16 * 1024; i++)
-        strbuf_append_char(&s->mark_storage, ' ');
-    strbuf_clear(&s->mark_storage);
 
     const struct chat_prompt *p = options->prompt;
     s->thinking_start = str_from(p->thinking_start);
     s->thinking_end = str_from(p->thinking_end);
     if (s->thinking_end.len == 0)
         s->thinking_start.len = 0;
-    if (options->has_tools)
-        learn_marks(s);
     if (needs_whole(s)) {
         begin_whole(s);
     } else if (s->thinking_start.len > 0) {
@@ -573,6 +681,7 @@ void splitter_free(struct splitter *s)
     strbuf_free(&s->reply);
     strbuf_free(&s->thinking);
     strbuf_free(&s->sent);
-    strbuf_free(&s->mark_storage);
+    call_scan_free(s->scan);
+    call_mender_free(s->mender);
     mem_free(s);
 }

@@ -4,7 +4,11 @@
  * that may begin a mark (a thinking tag, a tool-call mark, an incomplete UTF-8 character).  From a
  * tool-call mark on, the section is read by the template's own parser at growing distances (each
  * time it is an eighth longer), so that the cost stays linear, and what is new is passed on.
- * Replies that no mark divides are read so from the first byte.
+ * Replies that no mark divides are read so from the first byte.  What may be a call in a fence, or
+ * bare, is held back until the reply's end decides (model/call_scan.h).
+ *
+ * Arguments are mended to the tool's schema (call_mend.h).  A call that the reply's end cut is
+ * passed on so that its arguments are no JSON: nobody can run half of it.
  *
  * Owner: the turn's worker.  Not here: tokens, sockets. */
 #pragma once
@@ -16,7 +20,8 @@ struct splitter;
 
 struct splitter_options {
     const struct chat_prompt *prompt; /* borrowed */
-    bool has_tools;                   /* look for calls at all */
+    const struct grammar_call *tools; /* borrowed; those that may be called */
+    size_t n_tools;                   /* 0: do not look for calls at all */
     bool text_tools;  /* calls are in the format of text_tools.h, which the parser does not know */
     bool single_call; /* disable_parallel_tool_use: calls after the first are dropped */
     bool keep_thinking; /* false: thinking is not passed on (display "omitted" keeps it) */
@@ -37,3 +42,6 @@ bool splitter_next(struct splitter *s, struct event *out);
 
 /* Whether a tool call was passed on (the stop reason is then tool_use). */
 bool splitter_called_tool(const struct splitter *s);
+
+/* Whether the last call was cut before its end; after splitter_finish(). */
+bool splitter_is_broken(const struct splitter *s);

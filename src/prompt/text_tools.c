@@ -1,7 +1,6 @@
 #include "prompt/text_tools.h"
 
 #include "base/limits.h"
-#include "wire/json_in.h"
 #include "wire/json_out.h"
 
 static void append_json_string(struct strbuf *out, struct str s)
@@ -122,32 +121,4 @@ void text_tools_grammar(const struct chat_tool *tools, size_t n_tools, bool is_r
         }
     }
     strbuf_free(&text);
-}
-
-enum status text_tools_parse(struct str text, struct strbuf *name, struct strbuf *arguments_json)
-{
-    struct json_doc *doc = NULL;
-    if (json_parse_copy(text, JSON_STRICT, &doc, NULL) != STATUS_OK)
-        return STATUS_INVALID;
-
-    enum status st = STATUS_INVALID;
-    const struct json *root = json_root(doc);
-    const struct json *arguments = json_get(root, "arguments");
-    if (arguments == NULL)
-        arguments = json_get(root, "parameters"); /* as some models were trained to say */
-    struct str called = json_string(json_get(root, "name"));
-    if (called.len == 0)
-        goto out;
-    if (arguments != NULL && json_type(arguments) != JSON_OBJECT)
-        goto out;
-
-    strbuf_append_str(name, called);
-    if (arguments != NULL)
-        json_print(arguments_json, arguments);
-    else
-        strbuf_append_cstr(arguments_json, "{}");
-    st = STATUS_OK;
-out:
-    json_doc_free(doc);
-    return st;
 }

@@ -15,10 +15,11 @@
 #pragma once
 
 #include "base/strbuf.h"
+#include "model/call_scan.h"
 #include "model/chat.h"
 
-#define TEXT_TOOLS_CALL_BEGIN "<tool_call>"
-#define TEXT_TOOLS_CALL_END   "</tool_call>"
+#define TEXT_TOOLS_CALL_BEGIN CALL_SCAN_COMMON_MARK
+#define TEXT_TOOLS_CALL_END   CALL_SCAN_COMMON_END
 
 /* Appends the section of the system text that describes `tools`. */
 void text_tools_describe(struct strbuf *out, const struct chat_tool *tools, size_t n_tools);
@@ -34,7 +35,3 @@ void text_tools_result(struct strbuf *out, struct str text);
  * call mark on (lazy), or from the beginning of the reply (`is_required`). */
 void text_tools_grammar(const struct chat_tool *tools, size_t n_tools, bool is_required,
                         struct grammar_spec *out);
-
-/* Reads the text between the marks.  STATUS_INVALID where it is not a call. */
-MUST_USE enum status text_tools_parse(struct str text, struct strbuf *name,
-                                      struct strbuf *arguments_json);

@@ -1,5 +1,7 @@
 #include "sched/job.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
@@ -7,8 +9,9 @@
 
 enum {
     /* Texts of a grammar, its triggers and the stops, with the arena's own overhead. */
-    TEXTS_BYTES = 2 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
+    TEXTS_BYTES = 3 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
         64 * 1024,
+    BLANK_TOKENS = 8,   /* a model that has nothing but blanks to say may end after so many */
     PIECE_BYTES = 4096, /* more than the longest token of any vocabulary */
 };
 
@@ -40,21 +43,37 @@ static bool copy_grammar(struct job *j, const struct grammar_spec *spec)
         if (triggers[i].text.ptr == NULL)
             return false;
     }
+    struct grammar_call *calls = arena_array(&j->arena, spec->n_calls, sizeof *calls);
+    if (calls == NULL)
+        return false;
+    for (size_t i = 0; i < spec->n_calls; i++) {
+        calls[i].name = arena_str(&j->arena, spec->calls[i].name);
+        calls[i].schema_json = arena_str(&j->arena, spec->calls[i].schema_json);
+        if (calls[i].name.ptr == NULL || calls[i].schema_json.ptr == NULL)
+            return false;
+    }
     j->grammar_spec = (struct grammar_spec){
         .text = arena_str(&j->arena, spec->text),
         .lazy = spec->lazy,
         .triggers = triggers,
         .n_triggers = spec->n_triggers,
         .prefix = arena_str(&j->arena, spec->prefix),
+        .calls = calls,
+        .n_calls = spec->n_calls,
+        .thinking_start = arena_str(&j->arena, spec->thinking_start),
+        .thinking_end = arena_str(&j->arena, spec->thinking_end),
+        .begins_in_thinking = spec->begins_in_thinking,
     };
-    return j->grammar_spec.text.ptr != NULL && j->grammar_spec.prefix.ptr != NULL;
+    return j->grammar_spec.text.ptr != NULL && j->grammar_spec.prefix.ptr != NULL &&
+           j->grammar_spec.thinking_start.ptr != NULL && j->grammar_spec.thinking_end.ptr != NULL;
 }
 
-/* The prompt, with room for the longest reply: it ends at the window and at max_tokens. */
+/* The prompt, with room for the longest reply: it ends at the window and, but for a call that has
+ * begun, at max_tokens. */
 static bool copy_tokens(struct job *j, const struct job_params *params)
 {
     size_t room = params->n_window - params->n_tokens;
-    if (room > params->max_tokens)
+    if (room > params->max_tokens && params->grammar.n_calls == 0)
         room = params->max_tokens;
     j->tokens = mem_try_alloc(mem_array_bytes(params->n_tokens + room, sizeof *j->tokens));
     if (j->tokens == NULL)
@@ -90,6 +109,8 @@ enum status job_create(const struct job_params *params, struct job_waker waker, 
     j->n_window = params->n_window;
     j->max_tokens = params->max_tokens;
     j->keep_control_pieces = params->keep_control_pieces;
+    j->must_speak = params->must_speak;
+    j->turn_begin = params->turn_begin;
     j->sampler_params = params->sampler;
     j->waker = waker;
     j->stop_index = STOPPER_NONE;
@@ -134,7 +155,7 @@ void job_start(struct job *j, struct model *m, struct prefix_leaf *leaf, size_t 
     j->n_reused = (uint32_t)n_reused;
     stopper_init(&j->stopper, j->stops, j->n_stops);
     j->sampler = sampler_create(&j->sampler_params, m->info.n_vocab);
-    if (j->grammar_spec.text.len > 0)
+    if (j->grammar_spec.text.len > 0 || j->grammar_spec.n_calls > 0)
         j->grammar = m->ops->grammar_create(m, &j->grammar_spec);
 }
 
@@ -158,14 +179,36 @@ void job_rows_lost(struct job *j)
         j->state = JOB_STATE_PREFILL;
 }
 
+static bool ends_turn(const struct job *j, const struct model *m, model_token token)
+{
+    return token == j->turn_begin || m->ops->is_eog(m, token);
+}
+
+static model_token draw_token(struct job *j, struct model *m, const float *logits)
+{
+    model_token token = sampler_draw(j->sampler, m, logits, j->grammar);
+    bool says_nothing = j->must_speak && !j->has_spoken && j->n_sampled < BLANK_TOKENS;
+    if (says_nothing && ends_turn(j, m, token))
+        token = sampler_draw_inside(j->sampler, m, logits, j->grammar, j->turn_begin);
+    return token;
+}
+
+/* A call that max_tokens would cut goes on to the end of the window: half a call must never run,
+ * and most calls are short. */
+static bool has_said_enough(const struct job *j, struct model *m)
+{
+    return j->n_sampled >= j->max_tokens &&
+           (j->grammar == NULL || !m->ops->grammar_in_call(j->grammar));
+}
+
 enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
 {
     INVARIANT(prefix_leaf_length(j->leaf) == j->n_tokens);
-    if (j->n_sampled == j->max_tokens)
+    if (j->max_tokens == 0)
         return JOB_MAX_TOKENS; /* a job that only reads its prompt */
 
-    model_token token = sampler_draw(j->sampler, m, logits, j->grammar);
-    if (m->ops->is_eog(m, token))
+    model_token token = draw_token(j, m, logits);
+    if (ends_turn(j, m, token))
         return JOB_END_OF_TURN;
     sampler_accept(j->sampler, m, token, j->grammar);
     j->tokens[j->n_tokens++] = token;
@@ -174,10 +217,12 @@ enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
 
     strbuf_clear(&j->piece);
     m->ops->piece(m, token, j->keep_control_pieces, &j->piece);
+    for (size_t i = 0; i < j->piece.len; i++)
+        j->has_spoken |= strchr(" \t\r\n", j->piece.data[i]) == NULL;
     j->stop_index = stopper_feed(&j->stopper, strbuf_str(&j->piece), &j->released);
     if (j->stop_index != STOPPER_NONE)
         return JOB_STOP_TEXT;
-    if (j->n_sampled == j->max_tokens)
+    if (has_said_enough(j, m))
         return JOB_MAX_TOKENS;
     if (j->n_tokens == j->n_window)
         return JOB_WINDOW;

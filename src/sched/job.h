@@ -72,6 +72,8 @@ struct job {
     size_t n_window;
     uint32_t max_tokens;
     bool keep_control_pieces;
+    bool must_speak;
+    model_token turn_begin;
     struct job_waker waker;
 
     /* The scheduler thread's. */
@@ -85,6 +87,7 @@ struct job {
     struct strbuf piece;    /* bytes of one token */
     struct strbuf released; /* bytes that the next job_publish hands over */
     bool has_started;
+    bool has_spoken; /* something but blanks was sampled */
     uint32_t n_sampled;
     uint32_t n_reused;
     uint32_t n_prefilled;

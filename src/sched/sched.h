@@ -31,6 +31,10 @@ struct job_params {
     struct grammar_spec grammar; /* copied */
     const struct str *stops;     /* copied; texts that end the reply */
     size_t n_stops;
+    model_token turn_begin; /* the control token that begins any turn, so ends this one where it is
+                               sampled; MODEL_NO_TOKEN: none */
+    bool must_speak; /* a reply of nothing but blanks is of no use to the reader: the model's next
+                        best is taken instead of its end */
     bool keep_control_pieces; /* spell control tokens out in the output, as tool-call marks of
                                  some templates are control tokens */
 };

@@ -15,6 +15,7 @@ struct grammar {
     model_token allowed;
     int n_masks;
     int n_accepts;
+    bool is_scaffold;
 };
 
 static bool allows(struct grammar *g, model_token token)
@@ -36,8 +37,22 @@ static void accept_token(struct grammar *g, model_token token)
     g->n_accepts++;
 }
 
-static const struct model_ops ops = {
-    .grammar_allows = allows, .grammar_mask = mask, .grammar_accept = accept_token};
+static bool in_scaffold(const struct grammar *g)
+{
+    return g->is_scaffold;
+}
+
+static bool is_eog(const struct model *m, model_token token)
+{
+    (void)m;
+    return token == 3;
+}
+
+static const struct model_ops ops = {.grammar_allows = allows,
+                                     .grammar_mask = mask,
+                                     .grammar_accept = accept_token,
+                                     .grammar_in_scaffold = in_scaffold,
+                                     .is_eog = is_eog};
 static const struct model model = {.ops = &ops};
 
 static const struct sampler_params plain = {
@@ -237,9 +252,38 @@ static void test_sampler__a_grammar_that_allows_nothing_does_not_stop_it(void **
     sampler_free(s);
 }
 
+static void test_sampler__scaffold_is_greedy_at_any_temperature(void **state)
+{
+    (void)state;
+    struct sampler_params params = plain;
+    params.temperature = 5;
+    const float logits[N] = {1, 1, 1, 1, 1.1f, 1, 1, 1};
+    struct grammar g = {.allowed = 4, .is_scaffold = true};
+    struct sampler *s = sampler_create(&params, N);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(sampler_draw(s, &model, logits, &g), 4);
+    assert_int_equal(g.n_masks, 0);
+    sampler_free(s);
+}
+
+static void test_sampler__draws_inside_a_reply_never_end_it(void **state)
+{
+    (void)state;
+    const float logits[N] = {0, 0, 0, 90, 80, 1, 0, 0}; /* 3 ends, 4 begins a turn */
+    struct sampler_params params = plain;
+    params.temperature = 0;
+    struct sampler *s = sampler_create(&params, N);
+    assert_int_equal(sampler_draw(s, &model, logits, NULL), 3);
+    assert_int_equal(sampler_draw_inside(s, &model, logits, NULL, MODEL_NO_TOKEN), 4);
+    assert_int_equal(sampler_draw_inside(s, &model, logits, NULL, 4), 5);
+    sampler_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sampler__scaffold_is_greedy_at_any_temperature),
+        cmocka_unit_test(test_sampler__draws_inside_a_reply_never_end_it),
         cmocka_unit_test(test_sampler__greedy_takes_the_lowest_id_among_the_highest),
         cmocka_unit_test(test_sampler__draws_in_proportion_to_the_softmax),
         cmocka_unit_test(test_sampler__temperature_sharpens),

@@ -175,7 +175,13 @@ static inline void fixture_render(struct fixture_model *f, const char *json, str
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
 /* A tool as it stands in a request's list. */
+#define FIXTURE_READ_SCHEMA                                                                        \
+    "{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\"},\"limit\":{\"type\":"     \
+    "\"integer\"}},\"required\":[\"path\"]}"
 #define FIXTURE_READ_TOOL                                                                          \
-    "{\"name\":\"Read\",\"description\":\"Reads.\",\"input_schema\":{\"type\":\"object\","         \
-    "\"properties\":{\"path\":{\"type\":\"string\"},\"limit\":{\"type\":\"integer\"}},"            \
-    "\"required\":[\"path\"]}}"
+    "{\"name\":\"Read\",\"description\":\"Reads.\",\"input_schema\":" FIXTURE_READ_SCHEMA "}"
+
+/* The same tool, as the splitter takes it. */
+#define FIXTURE_TOOLS                                                                              \
+    (&(const struct grammar_call){{"Read", 4},                                                     \
+                                  {FIXTURE_READ_SCHEMA, sizeof FIXTURE_READ_SCHEMA - 1}})

@@ -188,12 +188,15 @@ static void test_canon__deferred_tools_appear_where_they_are_named(void **state)
 
 /* ---- Splitter ---- */
 
+static const struct grammar_call read_tool[] = {{{"Read", 4}, {"{\"type\":\"object\"}", 17}}};
+
 /* What a reply becomes, written as text: T(...) blocks of text, K(...) of thinking, C(name,args).
  */
 static void split(const struct chat_prompt *prompt, const char *reply, size_t step, bool was_cut,
                   struct strbuf *out)
 {
-    struct splitter_options options = {.prompt = prompt, .has_tools = true, .keep_thinking = true};
+    struct splitter_options options = {
+        .prompt = prompt, .tools = read_tool, .n_tools = 1, .keep_thinking = true};
     struct splitter *s = splitter_create(&options);
     strbuf_clear(out);
     size_t len = strlen(reply), at = 0;
@@ -237,12 +240,11 @@ static void test_splitter__gives_the_same_events_wherever_it_is_cut(void **state
         {"h\xC3\xA9llo \xF0\x9F\x98\x80", "T(h\xC3\xA9llo \xF0\x9F\x98\x80)"},
         {"I look.\n<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": "
          "\"a.c\"}}\n</tool_call>",
-         "T(I look.)C(Read,{\"path\": \"a.c\"})"},
+         "T(I look.)C(Read,{\"path\":\"a.c\"})"},
         {"<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>\n"
          "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"b\"}}\n</tool_call>",
-         "C(Read,{\"path\": \"a\"})C(Read,{\"path\": \"b\"})"},
-        {"The mark <tool_call> is not a call here.",
-         "T(The mark)T(<tool_call> is not a call here.)"},
+         "C(Read,{\"path\":\"a\"})C(Read,{\"path\":\"b\"})"},
+        {"The mark <tool_call> is not a call here.", "T(The mark <tool_call> is not a call here.)"},
     };
     struct rendered r;
     struct strbuf text, out;
@@ -274,7 +276,7 @@ static void test_splitter__a_cut_call_is_never_completed(void **state)
     for (size_t step = 1; step < 70; step++) {
         split(&r.chat, "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"half", step,
               true, &out);
-        CHECK_STR(strbuf_str(&out), "C(Read,{\"path\": \"half)");
+        CHECK_STR(strbuf_str(&out), "C(Read,{\"path\":\"half)");
     }
     rendered_free(&r);
     strbuf_free(&text);

@@ -1,97 +1,6 @@
 /* Replies in the formats of several template families, fed in pieces of every size: what comes out
  * must not depend on the pieces. */
-#include "unit/prompt/prompt_fixture.h"
-
-#include "prompt/splitter.h"
-
-#define BODY_END   "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"
-#define BODY_TOOLS "{\"model\":\"m\",\"tools\":[" FIXTURE_READ_TOOL "]," BODY_END
-#define BODY_FORCED                                                                                \
-    "{\"model\":\"m\",\"tool_choice\":{\"type\":\"any\"},\"tools\":[" FIXTURE_READ_TOOL            \
-    "]," BODY_END
-#define BODY_THINKING                                                                              \
-    "{\"model\":\"m\",\"thinking\":{\"type\":\"adaptive\"},\"tools\":[" FIXTURE_READ_TOOL          \
-    "]," BODY_END
-
-/* Appends an event in a short notation: T(text) K(thinking) C(name,arguments). */
-static void write_event(struct strbuf *out, const struct event *ev)
-{
-    static const char *const opening[] = {
-        [EVENT_BLOCK_TEXT] = "T(", [EVENT_BLOCK_THINKING] = "K(", [EVENT_BLOCK_TOOL_USE] = "C("};
-    switch (ev->type) {
-    case EVENT_BLOCK_START:
-        strbuf_append_cstr(out, opening[ev->block]);
-        strbuf_append_str(out, ev->name);
-        strbuf_append_cstr(out, ev->block == EVENT_BLOCK_TOOL_USE ? "," : "");
-        break;
-    case EVENT_BLOCK_STOP:
-        strbuf_append_char(out, ')');
-        break;
-    default:
-        assert_true(utf8_valid(ev->text));
-        strbuf_append_str(out, ev->text);
-        break;
-    }
-}
-
-static void split(const struct splitter_options *options, struct str reply, size_t step,
-                  bool was_cut, struct strbuf *out)
-{
-    struct splitter *s = splitter_create(options);
-    struct event ev;
-    strbuf_clear(out);
-    for (size_t at = 0; at < reply.len; at += step) {
-        size_t n = reply.len - at < step ? reply.len - at : step;
-        splitter_feed(s, (struct str){reply.ptr + at, n});
-        while (splitter_next(s, &ev))
-            write_event(out, &ev);
-    }
-    splitter_finish(s, was_cut);
-    while (splitter_next(s, &ev))
-        write_event(out, &ev);
-    splitter_free(s);
-}
-
-struct splitter_case {
-    const char *chat_template;
-    const char *body;
-    const char *reply;
-    const char *wanted;
-    bool was_cut;
-    bool single_call;
-    bool text_tools;
-};
-
-static void check_cases(const struct splitter_case *cases, size_t n)
-{
-    struct strbuf text, out;
-    strbuf_init(&text, 1000000);
-    strbuf_init(&out, 1000000);
-    for (size_t i = 0; i < n; i++) {
-        struct fixture_model f;
-        struct rendered r;
-        fixture_open(&f, cases[i].chat_template);
-        fixture_render(&f, cases[i].body, &r, &text);
-        struct splitter_options options = {
-            .prompt = &r.chat,
-            .has_tools = true,
-            .text_tools = cases[i].text_tools,
-            .single_call = cases[i].single_call,
-            .keep_thinking = true,
-        };
-        struct str reply = str_from(cases[i].reply);
-        for (size_t step = 1; step <= reply.len + 1; step++) {
-            split(&options, reply, step, cases[i].was_cut, &out);
-            CHECK_STR(strbuf_str(&out), cases[i].wanted);
-        }
-        rendered_free(&r);
-        fixture_close(&f);
-    }
-    strbuf_free(&text);
-    strbuf_free(&out);
-}
-
-#define CHECK_CASES(cases) check_cases(cases, sizeof(cases) / sizeof(cases)[0])
+#include "unit/prompt/splitter_cases.h"
 
 static void test_splitter__arguments_in_tags_become_json(void **state)
 {
@@ -117,7 +26,7 @@ static void test_splitter__a_bare_json_call_is_found(void **state)
         {.chat_template = FIXTURE_LLAMA3,
          .body = BODY_TOOLS,
          .reply = "{\"name\": \"Read\", \"parameters\": {\"path\": \"a.c\"}}",
-         .wanted = "C(Read,{\"path\": \"a.c\"})"},
+         .wanted = "C(Read,{\"path\":\"a.c\"})"},
         {.chat_template = FIXTURE_LLAMA3,
          .body = BODY_TOOLS,
          .reply = "An object: {\"a\": 1}.",
@@ -138,7 +47,7 @@ static void test_splitter__calls_in_a_list_are_found(void **state)
          .body = BODY_TOOLS,
          .reply = "[TOOL_CALLS][{\"name\": \"Read\", \"arguments\": {\"path\": \"a\"}, \"id\": "
                   "\"abcdefghi\"}]",
-         .wanted = "C(Read,{\"path\": \"a\"})"},
+         .wanted = "C(Read,{\"path\":\"a\"})"},
     };
     CHECK_CASES(cases);
 }
@@ -151,11 +60,11 @@ static void test_splitter__a_forced_call_needs_no_mark(void **state)
          .body = BODY_FORCED,
          .reply =
              "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"a.c\"}}\n</tool_call>",
-         .wanted = "C(Read,{\"path\": \"a.c\"})"},
+         .wanted = "C(Read,{\"path\":\"a.c\"})"},
         {.chat_template = FIXTURE_LLAMA3,
          .body = BODY_FORCED,
          .reply = "{\"name\": \"Read\", \"parameters\": {\"path\": \"a.c\"}}",
-         .wanted = "C(Read,{\"path\": \"a.c\"})"},
+         .wanted = "C(Read,{\"path\":\"a.c\"})"},
     };
     CHECK_CASES(cases);
 }
@@ -168,7 +77,7 @@ static void test_splitter__thinking_words_and_calls_follow_each_other(void **sta
          .body = BODY_THINKING,
          .reply = "<think>\nHm, \xC3\xA9.\n</think>\n\nI look.\n<tool_call>\n{\"name\": \"Read\", "
                   "\"arguments\": {\"path\": \"a\"}}\n</tool_call>",
-         .wanted = "K(Hm, \xC3\xA9.)T(I look.)C(Read,{\"path\": \"a\"})"},
+         .wanted = "K(Hm, \xC3\xA9.)T(I look.)C(Read,{\"path\":\"a\"})"},
         {.chat_template = FIXTURE_THINKING,
          .body = BODY_THINKING,
          .reply = "<think>\nNever done",
@@ -195,7 +104,7 @@ static void test_splitter__what_follows_a_call_is_not_lost(void **state)
          .reply = "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": "
                   "\"a.c\"}}\n</tool_call>\nThen I "
                   "wait.",
-         .wanted = "C(Read,{\"path\": \"a.c\"})T(\nThen I wait.)"},
+         .wanted = "C(Read,{\"path\":\"a.c\"})T(\nThen I wait.)"},
         {.chat_template = NULL,
          .body = BODY_TOOLS,
          .reply =
@@ -216,7 +125,7 @@ static void test_splitter__a_call_that_is_none_stays_text(void **state)
     strbuf_init(&out, 10000);
     fixture_open(&f, NULL);
     fixture_render(&f, BODY_TOOLS, &r, &text);
-    struct splitter_options options = {.prompt = &r.chat, .has_tools = true};
+    struct splitter_options options = {.prompt = &r.chat, .tools = FIXTURE_TOOLS, .n_tools = 1};
     static const char reply[] = "<tool_call>\n{\"name\": \"Read\", \"arg\n</tool_call> sorry";
     split(&options, str_from(reply), sizeof reply, false, &out);
     CHECK_STR(strbuf_str(&out), "T(<tool_call>\n{\"name\": \"Read\", \"arg\n</tool_call> sorry)");
@@ -235,7 +144,7 @@ static void test_splitter__one_call_is_enough_where_the_client_says_so(void **st
          .reply =
              "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>\n"
              "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"b\"}}\n</tool_call>",
-         .wanted = "C(Read,{\"path\": \"a\"})",
+         .wanted = "C(Read,{\"path\":\"a\"})",
          .single_call = true},
     };
     CHECK_CASES(cases);
@@ -292,7 +201,8 @@ static void test_splitter__ids_and_signatures_are_given(void **state)
     strbuf_init(&text, 1000000);
     fixture_open(&f, FIXTURE_THINKING);
     fixture_render(&f, BODY_THINKING, &r, &text);
-    struct splitter_options options = {.prompt = &r.chat, .has_tools = true, .keep_thinking = true};
+    struct splitter_options options = {
+        .prompt = &r.chat, .tools = FIXTURE_TOOLS, .n_tools = 1, .keep_thinking = true};
     struct splitter *s = splitter_create(&options);
     splitter_feed(s,
                   STR("<think>\nHm.\n</think>\n\n<tool_call>\n{\"name\": \"Read\", \"arguments\": "

@@ -35,6 +35,7 @@ static struct job *submit(struct fixture *f, const char *prompt, uint32_t max_to
                                 .n_tokens = n,
                                 .namespace_key = 1,
                                 .max_tokens = max_tokens,
+                                .turn_begin = MODEL_NO_TOKEN,
                                 .n_window = n_window,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1},
                                 .stops = stops,
@@ -314,6 +315,7 @@ static void test_sched__a_failed_model_fails_every_job_and_refuses_more(void **s
                                 .n_tokens = 1,
                                 .n_window = 100,
                                 .max_tokens = 1,
+                                .turn_begin = MODEL_NO_TOKEN,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1}};
     struct error err;
     assert_int_equal(sched_submit(f.sched, &params, &a, &err), STATUS_INTERNAL);
@@ -336,6 +338,7 @@ static void test_sched__namespaces_share_nothing(void **state)
                                 .n_tokens = n,
                                 .namespace_key = 2,
                                 .max_tokens = 5,
+                                .turn_begin = MODEL_NO_TOKEN,
                                 .n_window = 400,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1}};
     struct job *j;

@@ -146,6 +146,7 @@ static enum status try_submit(struct fixture *f, const char *prompt, uint32_t ma
                                 .n_tokens = n,
                                 .namespace_key = 1,
                                 .max_tokens = max_tokens,
+                                .turn_begin = MODEL_NO_TOKEN,
                                 .n_window = 4096,
                                 .sampler = {.top_p = 1, .repeat_penalty = 1}};
     struct error err;
