@@ -321,12 +321,15 @@ static enum status local_count(struct engine *engine, const struct message_reque
     struct arena arena;
     arena_init(&arena, LIMIT_REQUEST_ARENA_BYTES);
     struct canon canon;
-    struct rendered prompt;
-    enum status st = make_prompt(local_of(engine), req, &arena, &canon, &prompt, err);
-    if (st == STATUS_OK) {
-        *out_tokens = (uint32_t)prompt.n_tokens;
-        rendered_free(&prompt);
-    }
+    struct engine_local *e = local_of(engine);
+    size_t n_tokens = 0;
+    enum status st = check_ready(e, err);
+    if (st == STATUS_OK)
+        st = canon_make(req, render_caps(e->render), &arena, &canon, err);
+    if (st == STATUS_OK)
+        st = render_count(e->render, &canon, &n_tokens, err);
+    if (st == STATUS_OK)
+        *out_tokens = (uint32_t)n_tokens;
     arena_free(&arena);
     return st;
 }

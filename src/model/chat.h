@@ -2,8 +2,7 @@
  *
  * A C face over llama.cpp's Jinja templates, tool-call grammars and reply parsers (chat_llama.cpp
  * is the one file that sees them).  Plain strings and small structs in and out; knows no tokens, no
- * Messages API.  A template is read-only after creation and may be used by any thread; no function
- * throws. */
+ * Messages API.  A template may be used by any thread; no function throws. */
 #pragma once
 
 #include "base/strbuf.h"
@@ -86,6 +85,10 @@ const struct chat_caps *chat_template_get_caps(const struct chat_template *t);
 MUST_USE enum status chat_render(const struct chat_template *t, const struct chat_inputs *in,
                                  struct chat_prompt *out, struct error *err);
 void chat_prompt_free(struct chat_prompt *p);
+
+/* Appends the text alone, as chat_render() writes it, at a part of the cost. */
+MUST_USE enum status chat_render_text(const struct chat_template *t, const struct chat_inputs *in,
+                                      struct strbuf *out, struct error *err);
 
 /* Reads the reply so far (`is_partial`) or all of it.  Cost grows with its length: callers parse
  * at growing distances.  STATUS_INVALID where the text does not fit the format. */

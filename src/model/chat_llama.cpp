@@ -1,7 +1,12 @@
 /* chat_llama -- chat.h over llama.cpp's common/: the one file that sees its chat code.
  *
  * That code is C++, throws, and logs what it could not parse; here every exception becomes a status
- * and its log is switched off, since it would quote the model's words. */
+ * and its log is switched off, since it would quote the model's words.
+ *
+ * It is slow as well: for each conversation it analyses the template anew, writes the conversation
+ * three times, and makes grammar and parser again.  So the text is written by one run of the
+ * template, and what says how the reply is read (its format) is kept by what it depends on; both
+ * only where a trial at birth gave the library's own result, which is used everywhere else. */
 extern "C" {
 #include "model/chat.h"
 
@@ -9,6 +14,7 @@ extern "C" {
 #include "base/mem.h"
 }
 
+#include <llama-common/chat-auto-parser.h>
 #include <llama-common/chat.h>
 #include <llama-common/json-schema-to-grammar.h>
 #include <llama-common/log.h>
@@ -16,17 +22,66 @@ extern "C" {
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <iomanip>
+#include <list>
+#include <memory>
 #include <mutex>
+#include <sstream>
 #include <string>
 #include <vector>
+
+namespace
+{
+
+/* How the reply to a conversation is read. */
+struct reply_format {
+    common_chat_params params; /* without the two long texts: the prompt and the parser */
+    common_chat_parser_params parser;
+};
+using format_ptr = std::shared_ptr<const reply_format>;
+
+/* The formats used last, by format_key().  Any thread. */
+class format_cache
+{
+  public:
+    format_ptr find(const std::string &key)
+    {
+        std::lock_guard<std::mutex> lock(mutex);
+        for (auto at = entries.begin(); at != entries.end(); ++at) {
+            if (at->first != key)
+                continue;
+            entries.splice(entries.begin(), entries, at);
+            return at->second;
+        }
+        return nullptr;
+    }
+
+    void add(const std::string &key, const format_ptr &format)
+    {
+        std::lock_guard<std::mutex> lock(mutex);
+        entries.remove_if([&](const auto &entry) { return entry.first == key; });
+        entries.emplace_front(key, format);
+        if (entries.size() > most_entries)
+            entries.pop_back();
+    }
+
+  private:
+    static constexpr size_t most_entries = 16; /* about 1 MB each with the tools of an agent */
+    std::mutex mutex;
+    std::list<std::pair<std::string, format_ptr>> entries; /* newest first */
+};
+
+} // namespace
 
 struct chat_template {
     common_chat_templates_ptr templates;
     chat_caps caps;
+    std::unique_ptr<common_chat_template> direct; /* empty where the library's detours matter */
+    std::unique_ptr<format_cache> formats;
 };
 
 struct chat_parser {
-    common_chat_parser_params params;
+    format_ptr format;
 };
 
 namespace
@@ -168,11 +223,12 @@ void tighten_grammar(const struct chat_inputs *in, common_chat_params *params)
     }
 }
 
-void take_prompt(const common_chat_params &params, bool is_continuation, struct chat_prompt *out)
+void take_prompt(const std::string &text, const format_ptr &format, struct chat_prompt *out)
 {
+    const common_chat_params &params = format->params;
     *out = {};
-    out->text = copy(params.prompt);
-    out->len = params.prompt.size();
+    out->text = copy(text);
+    out->len = text.size();
     take_grammar(params, &out->grammar);
     out->generation_prompt = copy(params.generation_prompt);
     out->thinking_start = copy(params.thinking_start_tag);
@@ -182,12 +238,124 @@ void take_prompt(const common_chat_params &params, bool is_continuation, struct 
     for (size_t i = 0; i < out->n_stops; i++)
         out->stops[i] = copy(params.additional_stops[i]);
 
-    auto *parser = new chat_parser{common_chat_parser_params(params)};
-    out->parser = parser;
-    parser->params.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
-    parser->params.is_continuation = is_continuation;
-    if (!params.parser.empty())
-        parser->params.parser.load(params.parser);
+    out->parser = new chat_parser{format};
+}
+
+/* ---- Writing the text ---- */
+
+/* The messages as the library shows them to a template of these abilities. */
+common_json to_json(const common_chat_template &tmpl, const std::vector<common_chat_msg> &messages)
+{
+    common_json out = common_chat_msgs_to_json_oaicompat(messages);
+    if (!tmpl.caps.supports_object_arguments)
+        return out;
+    for (auto &message : out) {
+        if (!message.contains("tool_calls"))
+            continue;
+        for (auto &call : message["tool_calls"]) {
+            auto &arguments = call["function"]["arguments"];
+            if (arguments.is_string())
+                arguments = common_json::parse(arguments.get<std::string>());
+        }
+    }
+    return out;
+}
+
+std::string print_date(const char *format)
+{
+    time_t now = time(nullptr);
+    struct tm local = {};
+    localtime_r(&now, &local);
+    std::ostringstream text;
+    text << std::put_time(&local, format);
+    return text.str();
+}
+
+std::string write_directly(const common_chat_template &tmpl, const common_chat_templates_inputs &in)
+{
+    autoparser::generation_params params;
+    params.messages = to_json(tmpl, in.messages);
+    params.tools = common_chat_tools_to_json_oaicompat(in.tools);
+    params.enable_thinking = in.enable_thinking;
+    params.add_generation_prompt = true;
+    params.extra_context = common_json::object();
+    params.extra_context["datetime"] = print_date("%b %d %Y");
+    params.extra_context["date_string"] = print_date("%d %b %Y");
+    return common_chat_template_direct_apply(tmpl, params);
+}
+
+/* ---- How the reply is read ---- */
+
+void add_part(std::string *key, const std::string &part)
+{
+    key->append(std::to_string(part.size()));
+    key->append(":");
+    key->append(part);
+}
+
+/* All that a format depends on.  The words of the conversation are not among it; what the prompt
+ * ends with, which they may change, is compared by its user. */
+std::string format_key(const struct chat_inputs *in, const common_chat_templates_inputs &inputs)
+{
+    std::string key;
+    for (const common_chat_tool &tool : inputs.tools) {
+        add_part(&key, tool.name);
+        add_part(&key, tool.parameters);
+    }
+    add_part(&key, inputs.messages.empty() ? "" : inputs.messages.back().role);
+    add_part(&key, to_string(in->json_schema));
+    add_part(&key, std::to_string(inputs.tool_choice));
+    add_part(&key, inputs.parallel_tool_calls ? "parallel" : "");
+    add_part(&key, inputs.enable_thinking ? "thinking" : "");
+    return key;
+}
+
+format_ptr make_format(common_chat_params *params, bool is_continuation)
+{
+    auto format = std::make_shared<reply_format>();
+    format->parser = common_chat_parser_params(*params);
+    format->parser.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+    format->parser.is_continuation = is_continuation;
+    if (!params->parser.empty())
+        format->parser.parser.load(params->parser);
+    params->prompt.clear();
+    params->parser.clear();
+    format->params = std::move(*params);
+    return format;
+}
+
+bool ends_with(const std::string &text, const std::string &end)
+{
+    return text.size() >= end.size() &&
+           text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+/* Text and format the library's way. */
+format_ptr apply_library(const struct chat_template *t, const struct chat_inputs *in,
+                         const common_chat_templates_inputs &inputs, std::string *text)
+{
+    common_chat_params params = common_chat_templates_apply(t->templates.get(), inputs);
+    *text = params.prompt;
+    tighten_grammar(in, &params);
+    return make_format(&params, in->continue_last);
+}
+
+format_ptr apply_template(const struct chat_template *t, const struct chat_inputs *in,
+                          std::string *text)
+{
+    common_chat_templates_inputs inputs = to_inputs(in);
+    if (t->direct == nullptr || in->continue_last)
+        return apply_library(t, in, inputs, text);
+    std::string key = format_key(in, inputs);
+    format_ptr format = t->formats->find(key);
+    if (format != nullptr) {
+        *text = write_directly(*t->direct, inputs);
+        if (ends_with(*text, format->params.generation_prompt))
+            return format;
+    }
+    format = apply_library(t, in, inputs, text);
+    t->formats->add(key, format);
+    return format;
 }
 
 /* ---- What a template can do, found out by trying ---- */
@@ -195,6 +363,34 @@ void take_prompt(const common_chat_params &params, bool is_continuation, struct 
 const char *const first_mark = "PROBEfirst";
 const char *const middle_mark = "PROBEmiddle";
 const char *const last_mark = "PROBElast";
+
+common_chat_tool probe_tool()
+{
+    return {middle_mark, "Reads.",
+            "{\"type\":\"object\",\"properties\":"
+            "{\"path\":{\"type\":\"string\"}},\"required\":[\"path\"]}"};
+}
+
+common_chat_tool_call probe_call()
+{
+    return {middle_mark, "{\"path\":\"PROBEpath\"}", "call00001"};
+}
+
+common_chat_msg say(const char *role, const char *content)
+{
+    common_chat_msg m;
+    m.role = role;
+    m.content = content;
+    return m;
+}
+
+common_chat_msg probe_result()
+{
+    common_chat_msg m = say("tool", last_mark);
+    m.tool_call_id = "call00001";
+    m.tool_name = middle_mark;
+    return m;
+}
 
 std::string try_render(const common_chat_templates *templates,
                        std::vector<common_chat_msg> messages, bool with_tool, bool thinking)
@@ -205,22 +401,12 @@ std::string try_render(const common_chat_templates *templates,
     in.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
     in.now = today();
     if (with_tool)
-        in.tools.push_back({middle_mark, "Reads.",
-                            "{\"type\":\"object\",\"properties\":"
-                            "{\"path\":{\"type\":\"string\"}},\"required\":[\"path\"]}"});
+        in.tools.push_back(probe_tool());
     try {
         return common_chat_templates_apply(templates, in).prompt;
     } catch (const std::exception &) {
         return std::string();
     }
-}
-
-common_chat_msg say(const char *role, const char *content)
-{
-    common_chat_msg m;
-    m.role = role;
-    m.content = content;
-    return m;
 }
 
 size_t count(const std::string &text, const char *mark)
@@ -248,12 +434,59 @@ bool system_stands_anywhere(const common_chat_templates *templates)
 bool renders_calls(const common_chat_templates *templates)
 {
     common_chat_msg call = say("assistant", "");
-    call.tool_calls.push_back({middle_mark, "{\"path\":\"PROBEpath\"}", "call00001"});
-    common_chat_msg result = say("tool", last_mark);
-    result.tool_call_id = "call00001";
-    result.tool_name = middle_mark;
-    std::string text = try_render(templates, {say("user", first_mark), call, result}, true, false);
+    call.tool_calls.push_back(probe_call());
+    std::string text =
+        try_render(templates, {say("user", first_mark), call, probe_result()}, true, false);
     return text.find("PROBEpath") != std::string::npos && text.find(last_mark) != std::string::npos;
+}
+
+/* Conversations in which the library is known to change what some templates are given, each once as
+ * the model thinks and once as it does not. */
+std::vector<common_chat_templates_inputs> trials(const chat_caps &caps)
+{
+    common_chat_templates_inputs in;
+    in.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+    if (caps.system_first)
+        in.messages.push_back(say("system", " PROBEsystem\n"));
+    in.messages.push_back(say("user", " PROBEuser\n"));
+    common_chat_templates_inputs answered = in;
+    answered.messages.push_back(say("assistant", " PROBEreply\n"));
+    answered.messages.back().reasoning_content = "PROBEthought";
+    answered.messages.push_back(say("user", last_mark));
+
+    common_chat_templates_inputs called = in;
+    called.tools.push_back(probe_tool());
+    if (caps.tool_calls) {
+        called.messages.push_back(say("assistant", "PROBEwords"));
+        called.messages.back().reasoning_content = "PROBEthought";
+        called.messages.back().tool_calls.push_back(probe_call());
+        called.messages.push_back(probe_result());
+    }
+    std::vector<common_chat_templates_inputs> out;
+    for (bool thinking : {true, false}) {
+        for (common_chat_templates_inputs *each : {&in, &answered, &called}) {
+            each->enable_thinking = thinking;
+            out.push_back(*each);
+        }
+    }
+    return out;
+}
+
+/* Whether one run of the template gives what the library makes of it. */
+bool is_direct(const common_chat_templates *templates, const common_chat_template &tmpl,
+               const chat_caps &caps)
+{
+    if (caps.system_first && !tmpl.caps.supports_system_role)
+        return false;
+    for (const common_chat_templates_inputs &in : trials(caps)) {
+        try {
+            if (write_directly(tmpl, in) != common_chat_templates_apply(templates, in).prompt)
+                return false;
+        } catch (const std::exception &) {
+            return false;
+        }
+    }
+    return true;
 }
 
 chat_caps probe(const common_chat_templates *templates)
@@ -295,9 +528,15 @@ enum status chat_template_create(struct str source, const char *bos, const char 
         /* "chatml" is the library's word for the plain form, for models that bring no template. */
         std::string text = source.len > 0 ? to_string(source) : std::string("chatml");
         mend_template(&text);
-        auto *t = new chat_template{common_chat_templates_init(nullptr, text, bos, eos), {}};
+        auto t = std::make_unique<chat_template>();
+        t->templates = common_chat_templates_init(nullptr, text, bos, eos);
         t->caps = probe(t->templates.get());
-        *out = t;
+        t->formats = std::make_unique<format_cache>();
+        auto direct = std::make_unique<common_chat_template>(
+            common_chat_templates_source(t->templates.get()), bos, eos);
+        if (is_direct(t->templates.get(), *direct, t->caps))
+            t->direct = std::move(direct);
+        *out = t.release();
         return STATUS_OK;
     } catch (const std::exception &e) {
         return error_set(err, STATUS_UNSUPPORTED, "the model's chat template can't be used: %s",
@@ -320,9 +559,9 @@ enum status chat_render(const struct chat_template *t, const struct chat_inputs 
 {
     struct chat_prompt prompt = {};
     try {
-        common_chat_params params = common_chat_templates_apply(t->templates.get(), to_inputs(in));
-        tighten_grammar(in, &params);
-        take_prompt(params, in->continue_last, &prompt);
+        std::string text;
+        format_ptr format = apply_template(t, in, &text);
+        take_prompt(text, format, &prompt);
         if (in->json_schema.len > 0 && in->n_tools == 0)
             prompt.grammar.prefix.len = 0; /* the schema's grammar begins with the reply */
         *out = prompt;
@@ -333,6 +572,22 @@ enum status chat_render(const struct chat_template *t, const struct chat_inputs 
         return error_set(err, STATUS_UNSUPPORTED,
                          "the model's chat template refuses this conversation");
     }
+}
+
+enum status chat_render_text(const struct chat_template *t, const struct chat_inputs *in,
+                             struct strbuf *out, struct error *err)
+{
+    try {
+        common_chat_templates_inputs inputs = to_inputs(in);
+        std::string text = t->direct != nullptr && !in->continue_last
+                               ? write_directly(*t->direct, inputs)
+                               : common_chat_templates_apply(t->templates.get(), inputs).prompt;
+        strbuf_append(out, text.data(), text.size());
+    } catch (const std::exception &) {
+        return error_set(err, STATUS_UNSUPPORTED,
+                         "the model's chat template refuses this conversation");
+    }
+    return strbuf_status(out);
 }
 
 void chat_prompt_free(struct chat_prompt *p)
@@ -359,8 +614,8 @@ enum status chat_parse(const struct chat_prompt *p, struct str reply, bool is_pa
                        struct chat_reply *out)
 {
     try {
-        auto *msg =
-            new common_chat_msg(common_chat_parse(to_string(reply), is_partial, p->parser->params));
+        auto *msg = new common_chat_msg(
+            common_chat_parse(to_string(reply), is_partial, p->parser->format->parser));
         size_t n = msg->tool_calls.size();
         auto *calls = (struct chat_call *)mem_zalloc(mem_array_bytes(n, sizeof *out->calls));
         for (size_t i = 0; i < n; i++) {

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "prompt/control.h"
 #include "prompt/text_tools.h"
 #include "prompt/token_cache.h"
 #include "wire/json_in.h"
@@ -27,7 +28,7 @@ struct render {
     const struct model *model;
     struct chat_template *chat;
     struct token_cache *cache;
-    bool starts_control[256]; /* first bytes of all control tokens' texts */
+    struct control *control;
     bool trims_user, trims_assistant;
 };
 
@@ -56,53 +57,14 @@ struct work {
 
 /* ---- Control tokens in foreign text ---- */
 
-static void learn_control_tokens(struct render *r)
-{
-    struct strbuf piece;
-    strbuf_init(&piece, 1024);
-    for (uint32_t t = 0; t < r->model->info.n_vocab; t++) {
-        if (!r->model->ops->is_control(r->model, (model_token)t))
-            continue;
-        strbuf_clear(&piece);
-        r->model->ops->piece(r->model, (model_token)t, true, &piece);
-        if (piece.len > 0)
-            r->starts_control[(unsigned char)piece.data[0]] = true;
-    }
-    strbuf_free(&piece);
-}
-
-/* Whether tokenising `text` among template pieces would give a control token. */
-static bool forges_control(const struct render *r, struct str text)
-{
-    size_t i = 0;
-    while (i < text.len && !r->starts_control[(unsigned char)text.ptr[i]])
-        i++;
-    if (i == text.len)
-        return false;
-    model_token *tokens;
-    size_t n;
-    if (model_tokenize(r->model, text, true, &tokens, &n) != STATUS_OK)
-        return true;
-    bool forges = false;
-    for (size_t k = 0; k < n && !forges; k++)
-        forges = r->model->ops->is_control(r->model, tokens[k]);
-    mem_free(tokens);
-    return forges;
-}
-
-/* The fallback's form of a hostile text: a zero-width space after each byte that could begin a
- * control token keeps the tokenizer from seeing one. */
+/* The fallback's form of a hostile text: broken up, it is no control token for the tokenizer. */
 static struct str break_controls(struct work *w, struct str text)
 {
-    if (!forges_control(w->r, text))
+    if (!control_stands_in(w->r->control, text))
         return text;
     struct strbuf out;
     strbuf_init(&out, LIMIT_PROMPT_BYTES);
-    for (size_t i = 0; i < text.len; i++) {
-        strbuf_append_char(&out, text.ptr[i]);
-        if (w->r->starts_control[(unsigned char)text.ptr[i]] && (unsigned char)text.ptr[i] < 0x80)
-            strbuf_append_cstr(&out, "\xE2\x80\x8B");
-    }
+    control_break(w->r->control, text, &out);
     struct str broken = arena_str(&w->arena, strbuf_str(&out));
     w->is_full |= broken.ptr == NULL || out.failed;
     strbuf_free(&out);
@@ -158,7 +120,7 @@ static struct str protect_content(struct work *w, struct slot slot, bool trims)
  * they are, so that the model sees the tokens that it would write itself. */
 static struct str protect_string(struct work *w, struct str s)
 {
-    if (!forges_control(w->r, s))
+    if (!control_stands_in(w->r->control, s))
         return s;
     return w->breaks_controls ? break_controls(w, s)
                               : put_slot(w, (struct slot){.value = s, .is_leaf = true});
@@ -215,7 +177,7 @@ static void protect_value(struct work *w, struct json_out *out, const struct jso
 /* JSON text whose hostile strings are sentinels. */
 static struct str protect_json(struct work *w, struct str json)
 {
-    if (!forges_control(w->r, json))
+    if (!control_stands_in(w->r->control, json))
         return json;
     struct json_doc *doc;
     if (json_parse_copy(json, JSON_STRICT, &doc, NULL) != STATUS_OK)
@@ -251,7 +213,8 @@ static struct slot content_slot(const struct work *w, const struct chat_message 
         .value = m->content,
         .is_leaf = strcmp(m->role, "tool") == 0, /* some templates show results as JSON */
         .may_vanish = strcmp(m->role, "system") == 0 || (is_assistant && m->n_calls > 0),
-        .joins_next = is_assistant && !w->breaks_controls && !forges_control(w->r, m->content),
+        .joins_next =
+            is_assistant && !w->breaks_controls && !control_stands_in(w->r->control, m->content),
     };
 }
 
@@ -487,8 +450,38 @@ static enum status use_callable(struct render *r, const struct canon *c, bool ch
 
 /* ---- The whole ---- */
 
-static enum status render_once(struct render *r, const struct canon *c, bool breaks_controls,
-                               bool *out_is_whole, struct rendered *out, struct error *err)
+/* What a rendering is for: to be answered (with the text goes how the reply is read), or only to
+ * count its tokens, which costs much less. */
+enum purpose { TO_ANSWER, TO_COUNT };
+
+static enum status write_text(struct work *w, const struct canon *c, enum purpose purpose,
+                              struct chat_prompt *out, struct error *err)
+{
+    struct chat_inputs in = {
+        .messages = w->messages,
+        .n_messages = c->n_messages,
+        .tools = w->tools,
+        .n_tools = c->n_tools,
+        .tool_choice = c->tool_choice,
+        .parallel_calls = c->parallel_calls,
+        .enable_thinking = c->enable_thinking,
+        .json_schema = c->json_schema,
+        .continue_last = c->continue_last,
+    };
+    if (purpose == TO_ANSWER)
+        return chat_render(w->r->chat, &in, out, err);
+    struct strbuf text;
+    strbuf_init(&text, LIMIT_PROMPT_BYTES);
+    enum status st = chat_render_text(w->r->chat, &in, &text, err);
+    if (st == STATUS_OK)
+        out->text = strbuf_detach(&text, &out->len);
+    strbuf_free(&text);
+    return st;
+}
+
+static enum status render_once(struct render *r, const struct canon *c, enum purpose purpose,
+                               bool breaks_controls, bool *out_is_whole, struct rendered *out,
+                               struct error *err)
 {
     struct work w = {.r = r, .breaks_controls = breaks_controls};
     arena_init(&w.arena, LIMIT_REQUEST_ARENA_BYTES);
@@ -499,18 +492,7 @@ static enum status render_once(struct render *r, const struct canon *c, bool bre
         error_set(err, st, "the conversation is too large to render");
         goto out;
     }
-    struct chat_inputs in = {
-        .messages = w.messages,
-        .n_messages = c->n_messages,
-        .tools = w.tools,
-        .n_tools = c->n_tools,
-        .tool_choice = c->tool_choice,
-        .parallel_calls = c->parallel_calls,
-        .enable_thinking = c->enable_thinking,
-        .json_schema = c->json_schema,
-        .continue_last = c->continue_last,
-    };
-    st = chat_render(r->chat, &in, &out->chat, err);
+    st = write_text(&w, c, purpose, &out->chat, err);
     if (st != STATUS_OK)
         goto out;
     st = cut(&w, (struct str){out->chat.text, out->chat.len}, &list);
@@ -519,7 +501,8 @@ static enum status render_once(struct render *r, const struct canon *c, bool bre
         goto out;
     }
     *out_is_whole = all_found(&w);
-    st = use_callable(r, c, w.changed_schemas, out, err);
+    if (purpose == TO_ANSWER)
+        st = use_callable(r, c, w.changed_schemas, out, err);
 
 out:
     arena_free(&w.arena);
@@ -530,11 +513,11 @@ out:
     return st;
 }
 
-enum status render_prompt(struct render *r, const struct canon *c, struct rendered *out,
-                          struct error *err)
+static enum status render_for(struct render *r, const struct canon *c, enum purpose purpose,
+                              struct rendered *out, struct error *err)
 {
     bool is_whole = false;
-    enum status st = render_once(r, c, false, &is_whole, out, err);
+    enum status st = render_once(r, c, purpose, false, &is_whole, out, err);
     if (st == STATUS_OK && is_whole)
         return STATUS_OK;
     if (st == STATUS_OK) {
@@ -543,7 +526,25 @@ enum status render_prompt(struct render *r, const struct canon *c, struct render
     } else if (st != STATUS_UNSUPPORTED) {
         return st;
     }
-    return render_once(r, c, true, &is_whole, out, err);
+    return render_once(r, c, purpose, true, &is_whole, out, err);
+}
+
+enum status render_prompt(struct render *r, const struct canon *c, struct rendered *out,
+                          struct error *err)
+{
+    return render_for(r, c, TO_ANSWER, out, err);
+}
+
+enum status render_count(struct render *r, const struct canon *c, size_t *out_n_tokens,
+                         struct error *err)
+{
+    struct rendered rendered;
+    enum status st = render_for(r, c, TO_COUNT, &rendered, err);
+    if (st != STATUS_OK)
+        return st;
+    *out_n_tokens = rendered.n_tokens;
+    rendered_free(&rendered);
+    return STATUS_OK;
 }
 
 void rendered_free(struct rendered *r)
@@ -587,7 +588,7 @@ enum status render_create(const struct model *m, struct render **out, struct err
         return st;
     }
     r->cache = token_cache_create(CACHE_BYTES);
-    learn_control_tokens(r);
+    r->control = control_create(m);
     r->trims_user = trims_role(r, "user");
     r->trims_assistant = trims_role(r, "assistant");
     *out = r;
@@ -598,6 +599,7 @@ void render_destroy(struct render *r)
 {
     if (r == NULL)
         return;
+    control_destroy(r->control);
     token_cache_destroy(r->cache);
     chat_template_free(r->chat);
     mem_free(r);

@@ -25,4 +25,7 @@ struct rendered {
 
 MUST_USE enum status render_prompt(struct render *r, const struct canon *c, struct rendered *out,
                                    struct error *err);
+/* How many tokens render_prompt() would give, at a part of its cost. */
+MUST_USE enum status render_count(struct render *r, const struct canon *c, size_t *out_n_tokens,
+                                  struct error *err);
 void rendered_free(struct rendered *r);
