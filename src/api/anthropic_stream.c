@@ -66,6 +66,7 @@ void anthropic_stream_begin(struct anthropic_stream *s, const char *id, struct s
     json_object_end(&w);
     json_object_end(&w);
     json_out_end(&w);
+    json.failed |= usage.failed;
     emit(out, "message_start", &json);
     strbuf_free(&usage);
 }
@@ -191,6 +192,7 @@ static void end_message(struct anthropic_stream *s, const struct event *ev, stru
     json_raw(&w, strbuf_str(&usage));
     json_object_end(&w);
     json_out_end(&w);
+    json.failed |= usage.failed;
     emit(out, "message_delta", &json);
     strbuf_free(&usage);
     sse_write(out, "message_stop", STR("{\"type\":\"message_stop\"}"));

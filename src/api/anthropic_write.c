@@ -83,6 +83,8 @@ static void print_input(struct strbuf *out, struct str text)
         strbuf_append_cstr(out, "{}");
     } else if (st == STATUS_OK && json_type(json_root(doc)) == JSON_OBJECT) {
         json_print(out, json_root(doc));
+    } else if (st == STATUS_NO_MEMORY) {
+        out->failed = true; /* nothing is known of it */
     } else {
         strbuf_append_cstr(out, "{\"__unparsedToolInput\":{\"raw\":\"");
         json_escape(out, text);
@@ -147,7 +149,7 @@ void anthropic_message_print(const struct anthropic_message *m, const char *id, 
     strbuf_init(&usage, 1024);
     anthropic_usage_print(&m->usage, &usage);
 
-    out->failed |= m->content.failed;
+    out->failed |= m->content.failed || m->stop_sequence.failed || usage.failed;
     struct json_out w;
     json_out_begin(&w, out);
     json_object_begin(&w);

@@ -13,17 +13,30 @@ static _Noreturn void out_of_memory(size_t bytes)
     abort();
 }
 
-/* True for the one call that PENSIEVE_FAIL_ALLOC names. */
+enum { NOT_READ = -1 };
+
+/* Calls of mem_try_* up to the one that fails; 0 and below: none does. */
+static atomic_long fail_countdown = NOT_READ;
+
 static bool must_fail(void)
 {
-    static atomic_long countdown = -1; /* -1: not read yet, 0: off */
-    long left = atomic_load(&countdown);
-    if (left == -1) {
+    long left = atomic_load_explicit(&fail_countdown, memory_order_relaxed);
+    if (left == NOT_READ) {
         const char *text = getenv("PENSIEVE_FAIL_ALLOC");
-        left = text ? strtol(text, NULL, 10) : 0;
-        atomic_store(&countdown, left);
+        long n = text != NULL ? strtol(text, NULL, 10) : 0;
+        atomic_compare_exchange_strong(&fail_countdown, &left, n > 0 ? n : 0);
+        left = atomic_load(&fail_countdown);
     }
-    return left > 0 && atomic_fetch_sub(&countdown, 1) == 1;
+    while (left > 0)
+        if (atomic_compare_exchange_weak(&fail_countdown, &left, left - 1))
+            return left == 1;
+    return false;
+}
+
+long mem_fail_at(long n)
+{
+    long left = atomic_exchange(&fail_countdown, n);
+    return left > 0 ? left : 0;
 }
 
 void *mem_alloc(size_t bytes)

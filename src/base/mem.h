@@ -4,7 +4,7 @@
  * when the system has nothing left, as there is nothing sensible to do.  Sized by a client or by a
  * file: mem_try_alloc() returns NULL, and its caller answers with a status.
  *
- * Tests set PENSIEVE_FAIL_ALLOC=n to make the n-th mem_try_* call fail. */
+ * Tests set PENSIEVE_FAIL_ALLOC=n to make the n-th mem_try_* call fail, or call mem_fail_at(). */
 #pragma once
 
 #include "status.h"
@@ -18,6 +18,10 @@ void mem_free(void *p);                       /* NULL is fine              */
 
 MUST_USE void *mem_try_alloc(size_t bytes);
 MUST_USE void *mem_try_realloc(void *p, size_t bytes); /* on NULL `p` is unchanged */
+
+/* Tests only: the n-th mem_try_* call from now on, of any thread, fails; 0: none.  Returns how many
+ * calls the setting before still waited for, 0 where its call came. */
+long mem_fail_at(long n);
 
 /* n * size, or SIZE_MAX where that overflows, so that the allocation then fails. */
 size_t mem_array_bytes(size_t n, size_t size);

@@ -77,18 +77,22 @@ static struct str take_word(struct str line, struct str *rest)
     return word;
 }
 
-/* A JSON string, or the plain words. */
+/* A JSON string, or the plain words.  What finds no memory makes `out` fail. */
 static void unquote(struct str text, struct strbuf *out)
 {
     strbuf_clear(out);
     struct json_doc *doc;
-    if (text.len > 0 && text.ptr[0] == '"' &&
-        json_parse_copy(text, JSON_STRICT, &doc, NULL) == STATUS_OK) {
+    enum status st = STATUS_INVALID;
+    if (text.len > 0 && text.ptr[0] == '"')
+        st = json_parse_copy(text, JSON_STRICT, &doc, NULL);
+    if (st == STATUS_OK) {
         strbuf_append_str(out, json_string(json_root(doc)));
         json_doc_free(doc);
-        return;
+    } else if (st == STATUS_NO_MEMORY) {
+        out->failed = true;
+    } else {
+        strbuf_append_str(out, text);
     }
-    strbuf_append_str(out, text);
 }
 
 static uint32_t number(struct str text)
@@ -133,6 +137,11 @@ static bool has_results(const struct message_request *req)
     return false;
 }
 
+static enum status no_memory(struct error *err)
+{
+    return error_set(err, STATUS_NO_MEMORY, "not enough memory for the script");
+}
+
 static enum status load_script(struct engine_script *e, const struct message_request *req,
                                struct strbuf *out, struct error *err)
 {
@@ -142,8 +151,12 @@ static enum status load_script(struct engine_script *e, const struct message_req
     /* The turn after a tool ran plays NAME-after.script. */
     strbuf_printf(&path, "%s/%.*s%s.script", e->dir, (int)name.len, name.ptr,
                   has_results(req) ? "-after" : "");
-    enum status st = file_read(strbuf_cstr(&path), out, NULL);
+    enum status st = strbuf_status(&path);
+    if (st == STATUS_OK)
+        st = file_read(strbuf_cstr(&path), out, NULL);
     strbuf_free(&path);
+    if (st == STATUS_TOO_LARGE)
+        return no_memory(err);
     if (st != STATUS_OK)
         return error_set(err, STATUS_INVALID, "no script of this name");
     return STATUS_OK;
@@ -180,7 +193,9 @@ static enum status fail_as(struct str rest, struct error *err)
     struct strbuf message;
     strbuf_init(&message, 512);
     unquote(text, &message);
-    enum status st = error_set(err, status_named(name), "%s", strbuf_cstr(&message));
+    enum status st = message.failed
+                         ? no_memory(err)
+                         : error_set(err, status_named(name), "%s", strbuf_cstr(&message));
     strbuf_free(&message);
     return st;
 }
@@ -432,15 +447,24 @@ static enum status play(struct script_turn *t, struct str line, unsigned timeout
     return STATUS_AGAIN; /* no event: `read`, an empty line, a comment */
 }
 
-static enum status script_next(struct turn *turn, unsigned timeout_ms, struct event *out)
+/* Why the turn cannot go on, whatever the script says. */
+static enum status check_turn(struct script_turn *t, struct error *err)
 {
-    struct script_turn *t = turn_of(turn);
-    INVARIANT(!t->has_ended);
+    if (is_cancelled(t))
+        return error_set(err, STATUS_CANCELLED, "the turn was cancelled");
+    if (t->piece.failed || t->text.failed)
+        return no_memory(err);
+    return STATUS_OK;
+}
+
+/* The next event that the script tells; STATUS_AGAIN where it waits for longer. */
+static enum status next_event(struct script_turn *t, unsigned timeout_ms, struct event *out)
+{
     for (;;) {
-        if (is_cancelled(t)) {
+        struct error err;
+        if (check_turn(t, &err) != STATUS_OK) {
             t->has_ended = true;
-            *out = (struct event){.type = EVENT_FAILED, .usage = t->usage};
-            error_set(&out->error, STATUS_CANCELLED, "the turn was cancelled");
+            *out = (struct event){.type = EVENT_FAILED, .usage = t->usage, .error = err};
             return STATUS_OK;
         }
         if (take_piece(t, out))
@@ -458,6 +482,19 @@ static enum status script_next(struct turn *turn, unsigned timeout_ms, struct ev
         if (again)
             return STATUS_AGAIN; /* still waiting */
     }
+}
+
+static enum status script_next(struct turn *turn, unsigned timeout_ms, struct event *out)
+{
+    struct script_turn *t = turn_of(turn);
+    INVARIANT(!t->has_ended);
+    enum status st = next_event(t, timeout_ms, out);
+    struct error err;
+    if (st == STATUS_OK && out->type != EVENT_FAILED && check_turn(t, &err) == STATUS_NO_MEMORY) {
+        t->has_ended = true;
+        *out = (struct event){.type = EVENT_FAILED, .usage = t->usage, .error = err};
+    }
+    return st;
 }
 
 static void script_get_progress(struct turn *turn, struct turn_progress *out)

@@ -158,7 +158,8 @@ void conn_flush(struct conn *c)
         return;
     exchange_take(c->exchange, &c->sending, &c->is_end_taken);
     if (c->sending.failed) {
-        log_error("%s: an answer outgrew its buffer", c->exchange->request_id);
+        log_error("%s: an answer could not be made whole, or outgrew its buffer",
+                  c->exchange->request_id);
         close_conn(c);
         return;
     }
@@ -278,7 +279,8 @@ static void answer_failed(struct conn *c)
     }
     x->close = true;
     const char *reason = c->framing.error_reason;
-    reply_http_error(x, c->framing.error_status, "invalid_request_error",
+    reply_http_error(x, c->framing.error_status,
+                     c->framing.error_status == 503 ? "overloaded_error" : "invalid_request_error",
                      reason != NULL && reason[0] != '\0' ? reason : "this is no HTTP request", "");
 }
 

@@ -164,6 +164,17 @@ void exchange_end(struct exchange *x)
     pthread_mutex_unlock(&x->mutex);
 }
 
+void exchange_fail(struct exchange *x)
+{
+    pthread_mutex_lock(&x->mutex);
+    INVARIANT(!x->is_ended);
+    x->out.failed = true; /* the I/O thread sees it */
+    x->is_ended = true;
+    if (!x->is_gone)
+        server_notify(x);
+    pthread_mutex_unlock(&x->mutex);
+}
+
 void exchange_cancel(struct exchange *x)
 {
     pthread_mutex_lock(&x->mutex);

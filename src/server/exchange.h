@@ -92,6 +92,10 @@ MUST_USE enum status exchange_write_chunk(struct exchange *x, struct str bytes);
 /* The answer is whole.  Closes the chunked body where there is one. */
 void exchange_end(struct exchange *x);
 
+/* The answer cannot be made whole: the connection breaks, so that half of it is not taken for all.
+ */
+void exchange_fail(struct exchange *x);
+
 /* The client is gone or must go: wakes a waiting writer and cancels the turn. */
 void exchange_cancel(struct exchange *x);
 bool exchange_is_gone(struct exchange *x);

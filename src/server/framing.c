@@ -151,8 +151,8 @@ static void fill_head(struct framing *f)
 static int check_head(struct framing *f)
 {
     const struct http_head *head = &f->head;
-    if (strbuf_status(&f->bytes) != STATUS_OK)
-        return fail(f, 431, "the headers are too large");
+    if (strbuf_status(&f->bytes) != STATUS_OK) /* far below its ceiling: see the two limits */
+        return fail(f, 503, "not enough memory for the headers");
     if (llhttp_get_http_major(&f->parser) != 1 || head->minor > 1)
         return fail(f, 505, "only HTTP/1.1 and HTTP/1.0 are understood");
     if (!head->has_field[HTTP_FIELD_HOST] || head->fields[HTTP_FIELD_HOST].len == 0)

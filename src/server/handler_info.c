@@ -107,8 +107,7 @@ void handle_health(struct exchange *x)
     print_engine(&e, &w);
     json_object_end(&w);
     json_out_end(&w);
-    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
-    strbuf_free(&body);
+    reply_buffer(x, 200, REPLY_JSON, &body);
 }
 
 void handle_metrics(struct exchange *x)
@@ -116,8 +115,7 @@ void handle_metrics(struct exchange *x)
     struct strbuf body;
     strbuf_init(&body, INFO_BYTES);
     metrics_print(&body);
-    reply_whole(x, 200, "text/plain; version=0.0.4; charset=utf-8", strbuf_str(&body));
-    strbuf_free(&body);
+    reply_buffer(x, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
 /* ---- Models ---- */
@@ -193,8 +191,7 @@ void handle_models(struct exchange *x)
     }
     json_object_end(&w);
     json_out_end(&w);
-    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
-    strbuf_free(&body);
+    reply_buffer(x, 200, REPLY_JSON, &body);
 }
 
 /* Any claude-* name is answered by the loaded model, so each of them is a model here. */
@@ -214,6 +211,5 @@ void handle_model(struct exchange *x)
     json_out_begin(&w, &body);
     print_model(s, id, &w);
     json_out_end(&w);
-    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
-    strbuf_free(&body);
+    reply_buffer(x, 200, REPLY_JSON, &body);
 }

@@ -59,8 +59,7 @@ void handle_count_tokens(struct exchange *x)
     struct strbuf body;
     strbuf_init(&body, 64);
     strbuf_printf(&body, "{\"input_tokens\":%u}", n_tokens);
-    reply_whole(x, 200, REPLY_JSON, strbuf_str(&body));
-    strbuf_free(&body);
+    reply_buffer(x, 200, REPLY_JSON, &body);
 }
 
 /* ---- Streaming ---- */
@@ -188,7 +187,10 @@ static void stream_turn(struct exchange *x, const char *message_id)
     }
     while (st == STATUS_OK && s.wire.state != ANTHROPIC_STREAM_ENDED && !exchange_is_gone(x))
         st = pump(&s);
-    exchange_end(x);
+    if (st == STATUS_OK)
+        exchange_end(x);
+    else
+        exchange_fail(x);
     strbuf_free(&s.out);
 }
 

@@ -19,3 +19,4 @@ void handle_model(struct exchange *x);
 void handle_stop(struct exchange *x);
 void handle_test_stats(struct exchange *x);
 void handle_test_release(struct exchange *x);
+void handle_test_fail_alloc(struct exchange *x);

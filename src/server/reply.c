@@ -6,7 +6,6 @@
 
 #include "api/anthropic_write.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "server/server_private.h"
 
 enum {
@@ -122,13 +121,16 @@ static void reply_with(struct exchange *x, int http, const char *content_type, c
     append_head(x, &head, http, content_type);
     strbuf_append_cstr(&head, extra);
     strbuf_printf(&head, "content-length: %zu\r\n\r\n", body.len);
-    INVARIANT(strbuf_status(&head) == STATUS_OK);
-
-    /* A failed write means that the connection is going; the exchange still has to end. */
     struct str shown = x->head.method == HTTP_METHOD_HEAD ? STR("") : body;
-    if (exchange_write(x, strbuf_str(&head)) != STATUS_OK || exchange_write(x, shown) != STATUS_OK)
-        log_debug("%s: the client left before its answer", x->request_id);
-    exchange_end(x);
+    enum status st = strbuf_status(&head);
+    if (st == STATUS_OK)
+        st = exchange_write(x, strbuf_str(&head));
+    if (st == STATUS_OK)
+        st = exchange_write(x, shown);
+    if (st == STATUS_OK)
+        exchange_end(x);
+    else
+        exchange_fail(x);
     strbuf_free(&head);
 }
 
@@ -137,14 +139,35 @@ void reply_whole(struct exchange *x, int http, const char *content_type, struct 
     reply_with(x, http, content_type, "", body);
 }
 
+/* Of an error, whose body can be replaced by nothing smaller. */
+static void reply_with_buffer(struct exchange *x, int http, const char *extra, struct strbuf *body)
+{
+    if (strbuf_status(body) == STATUS_OK)
+        reply_with(x, http, REPLY_JSON, extra, strbuf_str(body));
+    else
+        exchange_fail(x);
+    strbuf_free(body);
+}
+
+void reply_buffer(struct exchange *x, int http, const char *content_type, struct strbuf *body)
+{
+    if (strbuf_status(body) == STATUS_OK) {
+        reply_with(x, http, content_type, "", strbuf_str(body));
+    } else {
+        struct error err;
+        error_set(&err, STATUS_NO_MEMORY, "not enough memory for the answer; try again shortly");
+        reply_error(x, &err);
+    }
+    strbuf_free(body);
+}
+
 void reply_http_error(struct exchange *x, int http, const char *type, const char *message,
                       const char *extra)
 {
     struct strbuf body;
     strbuf_init(&body, ERROR_BYTES);
     anthropic_error_print(type, message, STR(""), x->request_id, &body);
-    reply_with(x, http, REPLY_JSON, extra, strbuf_str(&body));
-    strbuf_free(&body);
+    reply_with_buffer(x, http, extra, &body);
 }
 
 void reply_error_details(struct exchange *x, const struct error *err, struct str details_json)
@@ -159,8 +182,7 @@ void reply_error_details(struct exchange *x, const struct error *err, struct str
     struct strbuf body;
     strbuf_init(&body, ERROR_BYTES);
     anthropic_error_print(rule->type, err->message, details_json, x->request_id, &body);
-    reply_with(x, rule->http, REPLY_JSON, extra, strbuf_str(&body));
-    strbuf_free(&body);
+    reply_with_buffer(x, rule->http, extra, &body);
 }
 
 void reply_error(struct exchange *x, const struct error *err)
@@ -179,8 +201,9 @@ enum status reply_begin_events(struct exchange *x)
     if (x->is_chunked)
         strbuf_append_cstr(&head, "transfer-encoding: chunked\r\n");
     strbuf_append_cstr(&head, "\r\n");
-    INVARIANT(strbuf_status(&head) == STATUS_OK);
-    enum status st = exchange_write(x, strbuf_str(&head));
+    enum status st = strbuf_status(&head);
+    if (st == STATUS_OK)
+        st = exchange_write(x, strbuf_str(&head));
     strbuf_free(&head);
     return st;
 }

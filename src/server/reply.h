@@ -23,6 +23,10 @@ const struct reply_rule *reply_rule_for(enum status st);
  * it.  On the I/O thread only with bodies far below LIMIT_OUTPUT_HIGH_BYTES. */
 void reply_whole(struct exchange *x, int http, const char *content_type, struct str body);
 
+/* The same with a body that was written to a buffer, which is freed; an error where the buffer
+ * failed. */
+void reply_buffer(struct exchange *x, int http, const char *content_type, struct strbuf *body);
+
 /* The error body and headers for `err`. */
 void reply_error(struct exchange *x, const struct error *err);
 

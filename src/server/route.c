@@ -15,6 +15,7 @@ static const struct route routes[] = {
     {HTTP_METHOD_POST, "/admin/stop", 0, handle_stop},
     {HTTP_METHOD_GET, "/test/stats", ROUTE_TEST, handle_test_stats},
     {HTTP_METHOD_POST, "/test/release", ROUTE_TEST, handle_test_release},
+    {HTTP_METHOD_POST, "/test/fail-alloc", ROUTE_TEST, handle_test_fail_alloc},
 };
 
 static bool path_matches(const struct route *route, struct str path)

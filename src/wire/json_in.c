@@ -182,7 +182,7 @@ static void yyjson_free(void *ctx, void *p)
 static enum status read_error(const struct scan *s, const yyjson_read_err *why, struct error *err)
 {
     if (why->code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
-        return error_set(err, STATUS_TOO_LARGE,
+        return error_set(err, STATUS_NO_MEMORY,
                          "no memory to read %zu bytes of JSON; try again later", s->len);
     char where[64];
     locate(s, why->pos, where, sizeof where);
@@ -220,7 +220,7 @@ enum status json_parse_copy(struct str text, enum json_flags flags, struct json_
                      ? mem_try_alloc(text.len + JSON_PADDING_BYTES)
                      : NULL;
     if (copy == NULL)
-        return error_set(err, STATUS_TOO_LARGE,
+        return error_set(err, STATUS_NO_MEMORY,
                          "no memory to read %zu bytes of JSON; try again later", text.len);
     if (text.len > 0)
         memcpy(copy, text.ptr, text.len);
@@ -594,7 +594,8 @@ enum status json_fail(const struct json_path *at, struct error *err, const char 
     struct strbuf path;
     strbuf_init(&path, PATH_BYTES);
     print_path(&path, at);
-    error_wrap(err, "%s", strbuf_cstr(&path));
+    if (path.len > 0) /* nothing where there was no memory for it */
+        error_wrap(err, "%s", strbuf_cstr(&path));
     strbuf_free(&path);
     return STATUS_INVALID;
 }

@@ -34,7 +34,8 @@ enum {
     JSON_PADDING_BYTES = 4, /* the caller's buffer has this many writable bytes after `len` */
 };
 
-/* Parses text[0..len) in place.  STATUS_INVALID with line and column, or STATUS_TOO_LARGE. */
+/* Parses text[0..len) in place.  STATUS_INVALID with line and column, STATUS_TOO_LARGE
+ * for a limit, or STATUS_NO_MEMORY. */
 MUST_USE enum status json_parse(char *text, size_t len, enum json_flags flags,
                                 struct json_doc **out, struct error *err);
 

@@ -24,7 +24,7 @@ struct fixture {
 static int setup(void **state)
 {
     static struct fixture f;
-    snprintf(f.folder, sizeof f.folder, "pensieve-script-XXXXXX");
+    snprintf(f.folder, sizeof f.folder, "/tmp/pensieve-script-XXXXXX");
     if (mkdtemp(f.folder) == NULL)
         return -1;
     f.engine = engine_script_create(f.folder);
