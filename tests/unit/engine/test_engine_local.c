@@ -228,7 +228,7 @@ static void test_engine_local__says_what_the_model_says_and_why_it_ends(void **s
         {TOOLS,
          "say:<tool_call>\\\\n{\\\"name\\\": \\\"Read\\\", \\\"arguments\\\": {\\\"path\\\": "
          "\\\"a\\\"}}\\\\n</tool_call>",
-         "[tool Read]{\"path\": \"a\"}[/]", STOP_TOOL_USE, ""},
+         "[tool Read]{\"path\":\"a\"}[/]", STOP_TOOL_USE, ""},
     };
     struct fixture f;
     open_engine(&f, plain_toy);
@@ -261,19 +261,33 @@ static void test_engine_local__max_tokens_and_the_window_are_told_apart(void **s
     close_engine(&f);
 }
 
+/* Half a call must not run: who reports broken input is handed it, others get an error. */
 static void test_engine_local__a_cut_call_is_no_tool_use(void **state)
 {
     (void)state;
+    static const struct {
+        bool reports_broken_input;
+        enum event_type end;
+    } cases[] = {{true, EVENT_DONE}, {false, EVENT_FAILED}};
     struct fixture f;
-    struct said s;
     open_engine(&f, plain_toy);
-    ask(&f, TOOLS ",\"max_tokens\":40",
-        "say:<tool_call>\\\\n{\\\"name\\\": \\\"Read\\\", \\\"arguments\\\": {\\\"path\\\": "
-        "\\\"abcdefghijklmnopqrstuvwxyz\\\"}}\\\\n</tool_call>",
-        &s);
-    assert_int_equal(s.end.type, EVENT_DONE);
-    assert_int_equal(s.end.reason, STOP_MAX_TOKENS);
-    free_said(&s);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct engine_caller caller = {.reports_broken_input = cases[i].reports_broken_input};
+        struct request r;
+        struct turn *t;
+        struct error err;
+        struct said s;
+        init_said(&s);
+        read_request(&r, TOOLS ",\"max_tokens\":40",
+                     "say:<tool_call>\\\\n{\\\"name\\\": \\\"Read\\\", \\\"arguments\\\": "
+                     "{\\\"path\\\": \\\"abcdefghijklmnopqrstuvwxyz\\\"}}\\\\n</tool_call>");
+        assert_int_equal(engine_start(f.engine, &r.req, &caller, &t, &s.n_prompt, &err), STATUS_OK);
+        hear_out(t, &s);
+        assert_int_equal(s.end.type, cases[i].end);
+        assert_int_not_equal(s.end.reason, STOP_TOOL_USE);
+        free_said(&s);
+        free_request(&r);
+    }
     close_engine(&f);
 }
 
