@@ -23,6 +23,11 @@ enum {
 static const char thread_details[] =
     "{\"error_code\":\"thread_unsupported_request\",\"unsupported\":[\"thread\"]}";
 
+static bool is_claude_code(const struct exchange *x)
+{
+    return str_starts_with(x->head.fields[HTTP_FIELD_USER_AGENT], STR("claude-cli/"));
+}
+
 /* ---- Reading ---- */
 
 static enum status read_request(struct exchange *x, enum anthropic_endpoint endpoint,
@@ -78,7 +83,7 @@ struct stream {
 static bool takes_progress(const struct exchange *x)
 {
     return x->request.thinking == THINKING_ENABLED || x->request.thinking == THINKING_ADAPTIVE ||
-           str_starts_with(x->head.fields[HTTP_FIELD_USER_AGENT], STR("claude-cli/"));
+           is_claude_code(x);
 }
 
 static enum status send_out(struct stream *s)
@@ -247,6 +252,7 @@ void handle_messages(struct exchange *x)
     struct engine_caller caller = {
         .namespace_key = x->namespace_key,
         .is_subagent = x->head.has_field[HTTP_FIELD_AGENT_ID],
+        .reports_broken_input = is_claude_code(x),
     };
     struct turn *turn;
     if (engine_start(x->server->options.engine, &x->request, &caller, &turn, &x->prompt_tokens,
