@@ -10,6 +10,7 @@
 #endif
 
 #include "app/commands.h"
+#include "app/tuning.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "engine/engine_local.h"
@@ -35,7 +36,8 @@ struct plan {
     const struct options *options;
     char *path;                        /* of the model file */
     const struct catalog_model *model; /* NULL for a file of the user's */
-    uint32_t n_window, n_cells, n_threads, n_sequences;
+    uint32_t n_window, n_cells, n_sequences;
+    struct tuning tuning;
     struct model_llama_needs needs;
     char name[128];
     char model_id[160];
@@ -81,16 +83,32 @@ static void name_model(struct plan *p)
 
 static uint64_t total_needs(const struct plan *p, uint32_t n_cells)
 {
-    return p->needs.weights_bytes + p->needs.kv_bytes_per_cell * n_cells + p->needs.compute_bytes;
+    uint64_t per_cell = p->needs.kv_bytes_per_cell + p->needs.step_bytes_per_cell;
+    return p->needs.weights_bytes + p->needs.step_bytes + per_cell * n_cells;
 }
 
-/* The window and the pool that fit: a smaller window first, a refusal with numbers last. */
+/* Fewer rows a step before a smaller window: they cost some speed, the window a conversation. */
+static enum status shrink_step(struct plan *p, uint32_t n_window, uint64_t usable,
+                               struct error *err)
+{
+    struct tune_choice *choice = &p->tuning.choice;
+    enum status st = STATUS_OK;
+    while (st == STATUS_OK && total_needs(p, n_window) > usable &&
+           choice->n_step_rows > TUNE_SMALLEST_STEP) {
+        tuning_limit_step(&p->tuning, choice->n_step_rows / 2);
+        st = model_llama_measure(p->path, choice, &p->needs, err);
+    }
+    return st;
+}
+
+/* The window and the pool that fit: a smaller step first, then a smaller window, a refusal with
+ * numbers last. */
 static enum status choose_sizes(struct plan *p, struct error *err)
 {
     const struct options *o = p->options;
     uint32_t asked = (uint32_t)option_number(o, OPTION_CTX);
     uint32_t n_window = asked != 0 ? asked : LARGEST_DEFAULT_CTX;
-    enum status st = model_llama_measure(p->path, n_window, &p->needs, err);
+    enum status st = model_llama_measure(p->path, &p->tuning.choice, &p->needs, err);
     if (st != STATUS_OK)
         return st;
     if (asked == 0 && n_window > p->needs.n_context_trained)
@@ -107,6 +125,9 @@ static enum status choose_sizes(struct plan *p, struct error *err)
                           ? memory.available_bytes - p->rules.warn_bytes
                           : 0;
     uint32_t wanted = n_window;
+    st = shrink_step(p, n_window, usable, err);
+    if (st != STATUS_OK)
+        return st;
     while (total_needs(p, n_window) > usable && n_window / 2 >= SMALLEST_CTX)
         n_window = n_window / 2 / CTX_STEP * CTX_STEP;
     if (total_needs(p, n_window) > usable)
@@ -129,13 +150,6 @@ static enum status choose_sizes(struct plan *p, struct error *err)
         return error_set(err, STATUS_INVALID, "--pool %u is smaller than the window of %u tokens",
                          p->n_cells, n_window);
     return STATUS_OK;
-}
-
-static uint32_t choose_threads(const struct options *o)
-{
-    uint32_t asked = (uint32_t)option_number(o, OPTION_THREADS);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return asked != 0 ? asked : cores > 0 ? (uint32_t)cores : 1;
 }
 
 static float or_default(float given, float otherwise)
@@ -163,25 +177,26 @@ static struct sampler_params choose_sampling(const struct catalog_model *m)
 
 /* ---- Parts ---- */
 
-static enum status load_model(void *arg, void (*on_progress)(float fraction, void *progress_arg),
+static enum status load_model(void *arg, bool (*on_progress)(float fraction, void *progress_arg),
                               void *progress_arg, struct model **out, struct error *err)
 {
-    const struct plan *p = arg;
-    const char *flash = option_text(p->options, OPTION_FLASH);
+    struct plan *p = arg;
     struct model_llama_options options = {
         .path = p->path,
         .n_cells = p->n_cells,
         .n_sequences = p->n_sequences,
-        .n_threads = p->n_threads,
-        .flash = strcmp(flash, "on") == 0    ? MODEL_FLASH_ON
-                 : strcmp(flash, "off") == 0 ? MODEL_FLASH_OFF
-                                             : MODEL_FLASH_AUTO,
+        .how = p->tuning.choice,
         .repack = option_flag(p->options, OPTION_REPACK),
         .n_gpu_layers = (uint32_t)option_number(p->options, OPTION_GPU_LAYERS),
+        .tune = p->tuning.must_measure ? &p->tuning.request : NULL,
+        .tuned = &p->tuning.result,
         .on_progress = on_progress,
         .arg = progress_arg,
     };
-    return model_llama_load(&options, out, err);
+    enum status st = model_llama_load(&options, out, err);
+    if (st == STATUS_OK)
+        tuning_remember(&p->tuning);
+    return st;
 }
 
 static enum status make_engine(struct plan *p, struct engine **out, struct error *err)
@@ -199,11 +214,12 @@ static enum status make_engine(struct plan *p, struct engine **out, struct error
     if (st != STATUS_OK)
         return st;
     name_model(p);
-    st = choose_sizes(p, err);
+    st = tuning_prepare(&p->tuning, p->options, p->path, err);
+    if (st == STATUS_OK)
+        st = choose_sizes(p, err);
     if (st != STATUS_OK)
         return st;
     uint32_t parallel = (uint32_t)option_number(p->options, OPTION_PARALLEL);
-    p->n_threads = choose_threads(p->options);
     p->n_sequences = 2 * parallel + 8;
     struct engine_local_options options = {
         .model_name = p->name,
@@ -368,6 +384,7 @@ int cmd_serve(const struct options *o)
     if (st == STATUS_OK)
         code = run_server(&plan, engine, &err, &st);
     engine_destroy(engine);
+    tuning_free(&plan.tuning);
     mem_free(plan.path);
     return st == STATUS_OK ? code : complain(exit_code_for(&err), err.message);
 }

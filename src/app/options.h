@@ -27,8 +27,11 @@ enum option_type {
     X(POOL, "pool", NUMBER, "0", 0, 4194304, "TOKENS",                                             \
       "KV pool of all conversations together; 0: one window, or more where memory is ample")       \
     X(PARALLEL, "parallel", NUMBER, "4", 1, 16, "N", "turns that are decoded together")            \
-    X(THREADS, "threads", NUMBER, "0", 0, 512, "N", "threads that compute; 0: one per core")       \
-    X(FLASH, "flash", TEXT, "auto", 0, 0, "auto|on|off", "flash attention")                        \
+    X(THREADS, "threads", NUMBER, "0", 0, 512, "N", "threads that compute; 0: as measured")        \
+    X(FLASH_ATTENTION, "flash-attention", TEXT, "auto", 0, 0, "auto|on|off",                       \
+      "form of attention; auto: the faster one, as measured")                                      \
+    X(TUNE, "tune", TEXT, "auto", 0, 0, "auto|now|never",                                          \
+      "measure what is fastest here: at the first start of a model, now, or never")                \
     X(REPACK, "repack", FLAG, "false", 0, 0, "", "keep a second, repacked copy of the weights")    \
     X(GPU_LAYERS, "gpu-layers", NUMBER, "0", 0, 10000, "N", "layers to put on a GPU")              \
     X(API_KEY_FILE, "api-key-file", TEXT, "", 0, 0, "FILE",                                        \

@@ -29,8 +29,8 @@ struct engine_status {
     uint32_t n_window;     /* tokens of one conversation, prompt and reply */
     uint32_t n_running, n_waiting;
     uint32_t cells_used, cells_total;
-    uint32_t prefill_done, prefill_total; /* tokens of the prompt being read now */
-    double prefill_tokens_per_s, decode_tokens_per_s;
+    uint32_t prefill_done, prefill_total;             /* tokens of the prompt being read now */
+    double prefill_tokens_per_s, decode_tokens_per_s; /* recent, else measured; 0: not known */
     uint64_t weights_bytes, kv_bytes;
 };
 

@@ -25,6 +25,7 @@ struct engine_local {
     pthread_t loader;
     atomic_int state; /* enum engine_state; set last, so that what it announces is there */
     atomic_uint load_percent;
+    atomic_bool is_stopping;
     /* Written by the loader before `state` leaves ENGINE_LOADING, then only read. */
     struct error error;
     uint32_t load_ms;
@@ -64,10 +65,11 @@ static struct local_turn *turn_of(struct turn *t)
 
 /* ---- Loading ---- */
 
-static void note_progress(float fraction, void *arg)
+static bool note_progress(float fraction, void *arg)
 {
     struct engine_local *e = arg;
     atomic_store(&e->load_percent, (unsigned)(fraction * 100));
+    return !atomic_load(&e->is_stopping);
 }
 
 static enum status load_parts(struct engine_local *e)
@@ -95,7 +97,9 @@ static void *loader_main(void *arg)
     uint64_t begin_ms = clock_now_ms();
     enum status st = load_parts(e);
     e->load_ms = (uint32_t)(clock_now_ms() - begin_ms);
-    if (st != STATUS_OK)
+    if (st == STATUS_CANCELLED)
+        log_info("engine: loading %s was given up", e->model_name);
+    else if (st != STATUS_OK)
         log_error("engine: %s could not be loaded: %s", e->model_name, e->error.message);
     else
         log_info("engine: %s loaded in %u ms", e->model_name, e->load_ms);
@@ -439,6 +443,12 @@ static void local_cancel(struct turn *turn)
 
 /* ---- The engine ---- */
 
+/* Before the first request, what was measured when the model was first loaded. */
+static double or_measured(double recent, double measured)
+{
+    return recent > 0 ? recent : measured;
+}
+
 static void local_get_status(struct engine *engine, struct engine_status *out)
 {
     struct engine_local *e = local_of(engine);
@@ -454,6 +464,7 @@ static void local_get_status(struct engine *engine, struct engine_status *out)
         return;
     struct sched_stats stats;
     sched_get_stats(e->sched, &stats);
+    const struct model_info *info = &e->model->info;
     if (stats.has_failed) {
         out->state = ENGINE_FAILED;
         error_set(&out->error, STATUS_INTERNAL, SCHED_MODEL_FAILED);
@@ -466,15 +477,16 @@ static void local_get_status(struct engine *engine, struct engine_status *out)
     out->cells_total = stats.cells_total;
     out->prefill_done = stats.prefill_done;
     out->prefill_total = stats.prefill_total;
-    out->prefill_tokens_per_s = stats.prefill_tokens_per_s;
-    out->decode_tokens_per_s = stats.decode_tokens_per_s;
-    out->weights_bytes = e->model->info.weights_bytes;
-    out->kv_bytes = e->model->info.kv_bytes_per_cell * e->model->info.n_cells;
+    out->prefill_tokens_per_s = or_measured(stats.prefill_tokens_per_s, info->prefill_tokens_per_s);
+    out->decode_tokens_per_s = or_measured(stats.decode_tokens_per_s, info->decode_tokens_per_s);
+    out->weights_bytes = info->weights_bytes;
+    out->kv_bytes = info->kv_bytes_per_cell * info->n_cells;
 }
 
 static void local_destroy(struct engine *engine)
 {
     struct engine_local *e = local_of(engine);
+    atomic_store(&e->is_stopping, true);
     pthread_join(e->loader, NULL);
     render_destroy(e->render);
     sched_destroy(e->sched);
@@ -499,6 +511,7 @@ struct engine *engine_local_create(const struct engine_local_options *options)
     e->options = *options;
     snprintf(e->model_name, sizeof e->model_name, "%s", options->model_name);
     atomic_init(&e->state, ENGINE_LOADING);
+    atomic_init(&e->is_stopping, false);
     if (thread_start(&e->loader, "loader", loader_main, e) != STATUS_OK) {
         mem_free(e);
         return NULL;

@@ -11,8 +11,9 @@ struct engine_local_options {
     uint32_t n_window;              /* tokens of one conversation */
     uint32_t parallel;              /* turns decoded together */
     /* Called once on the engine's loader thread; makes the model.  Separate so that tests pass the
-     * toy model and the server is up before the weights are. */
-    enum status (*load)(void *arg, void (*on_progress)(float fraction, void *progress_arg),
+     * toy model and the server is up before the weights are.  Where on_progress answers false, the
+     * engine is being destroyed and load should give up. */
+    enum status (*load)(void *arg, bool (*on_progress)(float fraction, void *progress_arg),
                         void *progress_arg, struct model **out, struct error *err);
     void *arg;
 };

@@ -34,8 +34,9 @@ struct model_info {
     uint32_t n_context_trained;
     uint64_t weights_bytes; /* resident while loaded */
     uint64_t kv_bytes_per_cell;
-    bool can_share_prefix;    /* false for recurrent models: only whole sequences can be reused */
-    model_token bos;          /* MODEL_NO_TOKEN where prompts have none */
+    bool can_share_prefix; /* false for recurrent models: only whole sequences can be reused */
+    model_token bos;       /* MODEL_NO_TOKEN where prompts have none */
+    double prefill_tokens_per_s, decode_tokens_per_s; /* as measured once; 0: not known */
     struct str chat_template; /* Jinja source, "" where the model has none */
     char bos_text[64];
     char eos_text[64];

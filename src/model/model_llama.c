@@ -8,15 +8,14 @@
 #include <stdio.h>
 
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/log.h"
+#include "model/bench_llama.h"
 #include "model/gguf_check.h"
 #include "model/grammar_llama.h"
 #include "model/llama_guard.h"
 
 enum {
     CELLS_STEP = 256, /* libllama pads the pool to this */
-    POLL_LEVEL = 0,   /* of 100: waiting threads sleep at once and leave the cores to the server */
     FINGERPRINT_VERSION = 2,
     FINGERPRINT_SAMPLES = 64,
     FINGERPRINT_CHUNK_BYTES = 64 * 1024,
@@ -32,8 +31,10 @@ struct model_llama {
     struct llama_batch batch; /* arrays of MODEL_BATCH_ROWS */
     bool (*should_abort)(void *arg);
     void *abort_arg;
-    void (*on_progress)(float fraction, void *arg);
+    bool (*on_progress)(float fraction, void *arg);
     void *progress_arg;
+    bool was_given_up; /* on_progress said so */
+    struct tune_choice how;
     char *template_text; /* what info.chat_template borrows */
 };
 
@@ -234,10 +235,20 @@ static const struct model_ops ops = {
 
 static bool report_progress(float fraction, void *arg)
 {
-    const struct model_llama *ml = arg;
-    if (ml->on_progress != NULL)
-        ml->on_progress(fraction, ml->progress_arg);
-    return true;
+    struct model_llama *ml = arg;
+    if (ml->on_progress != NULL && !ml->on_progress(fraction, ml->progress_arg))
+        ml->was_given_up = true;
+    return !ml->was_given_up;
+}
+
+static bool is_given_up(void *arg)
+{
+    return !report_progress(1, arg);
+}
+
+static enum status given_up(struct error *err)
+{
+    return error_set(err, STATUS_CANCELLED, "loading was given up");
 }
 
 /* Why libllama made nothing, as a status with its own words. */
@@ -273,6 +284,8 @@ static enum status load_weights(struct model_llama *ml, const struct model_llama
     current_load = &report;
     ml->weights = llama_model_load_from_file(options->path, params);
     current_load = NULL;
+    if (ml->was_given_up)
+        return given_up(err);
     if (ml->weights == NULL)
         return explain(&report, options->path, err);
     if (llama_model_has_encoder(ml->weights) || !llama_model_has_decoder(ml->weights) ||
@@ -283,12 +296,9 @@ static enum status load_weights(struct model_llama *ml, const struct model_llama
     return STATUS_OK;
 }
 
-/* With mainline's CPU kernels attention without the flash form decodes about twice as fast at the
- * depth of an agent's prompt, and reads 6 % slower (docs/decisions); on a GPU it is the other way.
- */
-static enum llama_flash_attn_type choose_flash(const struct model_llama_options *options)
+static enum llama_flash_attn_type flash_type(enum model_flash flash)
 {
-    switch (options->flash) {
+    switch (flash) {
     case MODEL_FLASH_ON:
         return LLAMA_FLASH_ATTN_TYPE_ENABLED;
     case MODEL_FLASH_OFF:
@@ -296,7 +306,46 @@ static enum llama_flash_attn_type choose_flash(const struct model_llama_options 
     case MODEL_FLASH_AUTO:
         break;
     }
-    return options->n_gpu_layers > 0 ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    return LLAMA_FLASH_ATTN_TYPE_AUTO;
+}
+
+/* Chooses how the model is run: as told, or as measured now. */
+static enum status choose_how(struct model_llama *ml, const struct model_llama_options *options,
+                              struct error *err)
+{
+    ml->how = options->how;
+    if (options->tune == NULL)
+        return STATUS_OK;
+    *options->tuned = (struct tune_result){.state = TUNE_NONE, .choice = ml->how};
+    struct bench_llama_options bench_options = {
+        .weights = ml->weights,
+        .n_cells = options->n_cells,
+        .n_step_rows = options->tune->start.n_step_rows,
+        .limit_ms = options->tune->limit_ms,
+        .insists = options->tune->insists,
+        .should_stop = is_given_up,
+        .arg = ml,
+    };
+    struct tune_bench *bench = bench_llama_create(&bench_options);
+    if (bench == NULL)
+        return STATUS_OK;
+    tune_run(bench, options->tune, options->tuned);
+    bench_llama_destroy(bench);
+    ml->how = options->tuned->choice;
+    return ml->was_given_up ? given_up(err) : STATUS_OK;
+}
+
+static enum status start_threads(struct model_llama *ml, struct error *err)
+{
+    uint32_t n =
+        ml->how.n_threads > ml->how.n_threads_batch ? ml->how.n_threads : ml->how.n_threads_batch;
+    struct ggml_threadpool_params pool = ggml_threadpool_params_default((int)n);
+    pool.poll = ml->how.poll;
+    ml->threads = ggml_threadpool_new(&pool);
+    if (ml->threads == NULL)
+        return error_set(err, STATUS_INTERNAL, "cannot start %u threads", n);
+    llama_attach_threadpool(ml->context, ml->threads, ml->threads);
+    return STATUS_OK;
 }
 
 static enum status make_context(struct model_llama *ml, const struct model_llama_options *options,
@@ -305,12 +354,12 @@ static enum status make_context(struct model_llama *ml, const struct model_llama
     struct llama_context_params params = llama_context_default_params();
     params.n_ctx = (options->n_cells + CELLS_STEP - 1) / CELLS_STEP * CELLS_STEP;
     params.n_batch = MODEL_BATCH_ROWS;
-    params.n_ubatch = MODEL_BATCH_ROWS;
+    params.n_ubatch = ml->how.n_step_rows;
     params.n_seq_max = options->n_sequences;
     params.n_outputs_max = options->n_sequences;
-    params.n_threads = (int32_t)options->n_threads;
-    params.n_threads_batch = (int32_t)options->n_threads;
-    params.flash_attn_type = choose_flash(options);
+    params.n_threads = (int32_t)ml->how.n_threads;
+    params.n_threads_batch = (int32_t)ml->how.n_threads_batch;
+    params.flash_attn_type = flash_type(ml->how.flash);
     params.abort_callback = abort_asked;
     params.abort_callback_data = ml;
     params.no_perf = true;
@@ -328,21 +377,12 @@ static enum status make_context(struct model_llama *ml, const struct model_llama
         return error_set(err, STATUS_UNSUPPORTED, "%s keeps no memory of what it reads",
                          options->path);
 
-    struct ggml_threadpool_params pool = ggml_threadpool_params_default((int)options->n_threads);
-    pool.poll = POLL_LEVEL;
-    ml->threads = ggml_threadpool_new(&pool);
-    if (ml->threads == NULL)
-        return error_set(err, STATUS_INTERNAL, "cannot start %u threads", options->n_threads);
-    llama_attach_threadpool(ml->context, ml->threads, ml->threads);
     ml->batch = llama_batch_init(MODEL_BATCH_ROWS, 0, 1);
-    return STATUS_OK;
+    return start_threads(ml, err);
 }
 
-/* Adds to `h` all of the header, and samples spread over the weights: two trainings of one model
- * may differ in nothing else. */
-static bool hash_file(struct sha256 *h, FILE *file, const struct gguf_facts *facts)
+static bool hash_header(struct sha256 *h, FILE *file, const struct gguf_facts *facts, char *buf)
 {
-    char *buf = mem_alloc(FINGERPRINT_CHUNK_BYTES);
     bool ok = true;
     for (uint64_t at = 0; ok && at < facts->meta_bytes; at += FINGERPRINT_CHUNK_BYTES) {
         uint64_t left = facts->meta_bytes - at;
@@ -350,6 +390,15 @@ static bool hash_file(struct sha256 *h, FILE *file, const struct gguf_facts *fac
         ok = fread(buf, 1, n, file) == n;
         sha256_update(h, buf, ok ? n : 0);
     }
+    return ok;
+}
+
+/* Adds to `h` all of the header, and samples spread over the weights: two trainings of one model
+ * may differ in nothing else. */
+static bool hash_file(struct sha256 *h, FILE *file, const struct gguf_facts *facts)
+{
+    char *buf = mem_alloc(FINGERPRINT_CHUNK_BYTES);
+    bool ok = hash_header(h, file, facts, buf);
     uint64_t weights = facts->file_bytes - facts->meta_bytes;
     for (uint64_t i = 0; ok && i < FINGERPRINT_SAMPLES; i++) {
         uint64_t at = facts->meta_bytes + weights / FINGERPRINT_SAMPLES * i;
@@ -422,11 +471,13 @@ static enum status describe(struct model_llama *ml, const struct model_llama_opt
     const char *source = llama_model_chat_template(ml->weights, NULL);
     ml->template_text = mem_strdup(source != NULL ? source : "");
     info->chat_template = str_from(ml->template_text);
-    return fingerprint(ml, options->path, facts, choose_flash(options), info->fingerprint, err);
+    info->prefill_tokens_per_s = ml->how.prefill_tokens_per_s;
+    info->decode_tokens_per_s = ml->how.decode_tokens_per_s;
+    return fingerprint(ml, options->path, facts, flash_type(ml->how.flash), info->fingerprint, err);
 }
 
-enum status model_llama_measure(const char *path, uint32_t n_cells, struct model_llama_needs *out,
-                                struct error *err)
+enum status model_llama_measure(const char *path, const struct tune_choice *how,
+                                struct model_llama_needs *out, struct error *err)
 {
     pthread_once(&library_once, init_library); /* for its log */
     struct gguf_facts facts;
@@ -434,28 +485,52 @@ enum status model_llama_measure(const char *path, uint32_t n_cells, struct model
     if (st != STATUS_OK)
         return st;
 
-    /* The largest buffers of one 512-row step: the attention scores of one layer and their mask
-     * (rows x cells x heads, f32, without the flash form; what libllama reserves grows by exactly
-     * this per cell), the widest intermediate results, and the logits of a few rows. */
-    uint64_t rows = MODEL_BATCH_ROWS;
-    uint64_t scores = rows * n_cells * (facts.n_head + 1u) * sizeof(float);
+    /* The largest buffers of one step: without the flash form the attention scores of one layer
+     * and their mask (rows x cells x (heads + 1), f32; what libllama reserves grows by exactly this
+     * per cell), with it the mask alone, in f16; the widest intermediate results; the logits of a
+     * few rows. */
+    uint64_t rows = how->n_step_rows;
+    uint64_t scores = rows * (facts.n_head + 1u) * sizeof(float);
+    uint64_t mask = rows * sizeof(uint16_t);
     uint64_t hidden =
         rows * ((uint64_t)facts.n_feed_forward * 2 + facts.n_embd * 8u) * sizeof(float);
     uint64_t logits = (uint64_t)facts.n_vocab * LOGIT_ROWS * sizeof(float);
     *out = (struct model_llama_needs){
         .weights_bytes = facts.weights_bytes,
         .kv_bytes_per_cell = facts.kv_bytes_per_cell,
-        .compute_bytes = scores + hidden + logits,
+        .step_bytes = hidden + logits,
+        .step_bytes_per_cell = how->flash == MODEL_FLASH_ON ? mask : scores,
         .n_context_trained = facts.n_context_trained,
     };
     return STATUS_OK;
+}
+
+enum status model_llama_identify(const char *path, char out[SHA256_HEX_BYTES], struct error *err)
+{
+    struct gguf_facts facts;
+    enum status st = gguf_check(path, &facts, err);
+    if (st != STATUS_OK)
+        return st;
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return error_set(err, STATUS_IO, "cannot read the model file %s", path);
+    char *buf = mem_alloc(FINGERPRINT_CHUNK_BYTES);
+    struct sha256 *h = sha256_create();
+    sha256_update(h, &facts.file_bytes, sizeof facts.file_bytes);
+    bool ok = hash_header(h, file, &facts, buf);
+    unsigned char digest[SHA256_BYTES];
+    sha256_finish(h, digest);
+    sha256_hex(digest, out);
+    mem_free(buf);
+    fclose(file);
+    return ok ? STATUS_OK : error_set(err, STATUS_IO, "cannot read the model file %s", path);
 }
 
 enum status model_llama_load(const struct model_llama_options *options, struct model **out,
                              struct error *err)
 {
     pthread_once(&library_once, init_library);
-    INVARIANT(options->n_threads >= 1 && options->n_sequences >= 1);
+    INVARIANT(options->how.n_threads >= 1 && options->n_sequences >= 1);
 
     struct gguf_facts facts;
     enum status st = gguf_check(options->path, &facts, err);
@@ -467,6 +542,8 @@ enum status model_llama_load(const struct model_llama_options *options, struct m
     ml->on_progress = options->on_progress;
     ml->progress_arg = options->arg;
     st = load_weights(ml, options, err);
+    if (st == STATUS_OK)
+        st = choose_how(ml, options, err);
     if (st == STATUS_OK)
         st = make_context(ml, options, err);
     if (st == STATUS_OK)

@@ -60,7 +60,9 @@ class Server(contextlib.AbstractContextManager):
         self.home = tempfile.TemporaryDirectory()
         models = os.environ.get("PENSIEVE_MODELS") or os.path.expanduser(
             os.environ.get("XDG_DATA_HOME", "~/.local/share") + "/pensieve/models")
+        # Measuring at the first start, in a HOME that is always new, would be a start each time.
         env = {"HOME": self.home.name, "PATH": os.environ["PATH"], "PENSIEVE_MODELS": models,
+               "PENSIEVE_TUNE": "never",
                **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")},
                **self.extra_env}
         self.errors = open(os.path.join(self.home.name, "stderr"), "w+b")

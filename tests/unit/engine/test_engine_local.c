@@ -26,11 +26,11 @@ struct fixture {
     bool may_load;
 };
 
-static enum status load_toy(void *arg, void (*on_progress)(float fraction, void *progress_arg),
+static enum status load_toy(void *arg, bool (*on_progress)(float fraction, void *progress_arg),
                             void *progress_arg, struct model **out, struct error *err)
 {
     struct fixture *f = arg;
-    on_progress(0.5f, progress_arg);
+    (void)on_progress(0.5f, progress_arg);
     pthread_mutex_lock(&f->mutex);
     while (!f->may_load)
         (void)thread_cond_wait_ms(&f->changed, &f->mutex, WAIT_MS);
