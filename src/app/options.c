@@ -174,16 +174,11 @@ static enum status read_environment(struct options *o, struct error *err)
 
 /* ---- Settings file ---- */
 
-/* Where "key" stands in the text, for messages. */
-static void find_place(struct str text, struct str key, unsigned *out_line, unsigned *out_column)
+/* A place in the text, for messages. */
+static void find_place(struct str text, size_t at, unsigned *out_line, unsigned *out_column)
 {
-    struct strbuf quoted;
-    strbuf_init(&quoted, 1024);
-    strbuf_printf(&quoted, "\"%.*s\"", (int)key.len, key.ptr);
-    size_t at = str_find(text, strbuf_str(&quoted));
-    strbuf_free(&quoted);
     *out_line = *out_column = 1;
-    for (size_t i = 0; at != SIZE_MAX && i < at; i++) {
+    for (size_t i = 0; i < at && i < text.len; i++) {
         ++*out_column;
         if (text.ptr[i] == '\n') {
             ++*out_line;
@@ -192,11 +187,12 @@ static void find_place(struct str text, struct str key, unsigned *out_line, unsi
     }
 }
 
-static enum status take_setting(struct options *o, const char *path, struct str text,
+/* The key of `it` begins at text[at]. */
+static enum status take_setting(struct options *o, const char *path, struct str text, size_t at,
                                 const struct json_iter *it, struct error *err)
 {
     unsigned line, column;
-    find_place(text, it->key, &line, &column);
+    find_place(text, at, &line, &column);
     size_t id = find_option(it->key);
     if (id == OPTION_COUNT) {
         const char *near = nearest_option(it->key);
@@ -223,18 +219,22 @@ static enum status take_setting(struct options *o, const char *path, struct str 
 static enum status read_settings(struct options *o, const char *path, struct str text,
                                  struct error *err)
 {
-    struct json_doc *doc;
-    enum status st = json_parse_copy(text, JSON_COMMENTS, &doc, err);
+    /* Parsed in place, so that a key's address tells where it stands. */
+    char *copy = mem_alloc(text.len + JSON_PADDING_BYTES);
+    if (text.len > 0)
+        memcpy(copy, text.ptr, text.len);
+    struct json_doc *doc = NULL;
+    enum status st = json_parse(copy, text.len, JSON_COMMENTS, &doc, err);
     if (st != STATUS_OK) {
         error_wrap(err, "%s", path);
-        err->status = STATUS_CORRUPT;
-        return STATUS_CORRUPT;
-    }
-    if (json_type(json_root(doc)) != JSON_OBJECT)
+        err->status = st = STATUS_CORRUPT;
+    } else if (json_type(json_root(doc)) != JSON_OBJECT) {
         st = error_set(err, STATUS_CORRUPT, "%s:1:1: should hold one JSON object", path);
+    }
     for (struct json_iter it = json_iter(json_root(doc)); st == STATUS_OK && json_next(&it);)
-        st = take_setting(o, path, text, &it, err);
+        st = take_setting(o, path, text, (size_t)(it.key.ptr - copy) - 1, &it, err);
     json_doc_free(doc);
+    mem_free(copy);
     return st;
 }
 
