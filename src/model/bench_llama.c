@@ -16,7 +16,8 @@ enum {
     CELLS_STEP = 256,
     BLOCK_ROWS = 16,    /* computed; all other cells are copies */
     TARGET_US = 250000, /* of one timed chunk */
-    N_SEQUENCES = 3,    /* the one that is timed, the idle one, the scratch */
+    WARM_UP_US = 150000,
+    N_SEQUENCES = 3, /* the one that is timed, the idle one, the scratch */
     SEQ_TIMED = 0,
     SEQ_IDLE = 1,
     SEQ_SCRATCH = 2,
@@ -43,7 +44,9 @@ struct bench {
     uint32_t n_asked;
     uint32_t stop_after; /* nodes; 0: all */
     uint64_t first_us, last_us;
-    bool was_stopped; /* by the limit or the caller */
+    bool was_stopped;                /* by the limit or the caller */
+    uint64_t watch_us, watch_cpu_us; /* since then our share of the processor is looked at */
+    bool is_warming_up;
 };
 
 static struct bench *bench_of(struct tune_bench *b)
@@ -57,19 +60,6 @@ static bool is_over(const struct bench *b)
            (b->options.should_stop != NULL && b->options.should_stop(b->options.arg));
 }
 
-/* ggml asks after every node. */
-static bool count_node(void *arg)
-{
-    struct bench *b = arg;
-    b->last_us = clock_now_us();
-    if (b->n_asked++ == 0)
-        b->first_us = b->last_us;
-    b->was_stopped = b->was_stopped || is_over(b);
-    return b->was_stopped || b->n_asked == b->stop_after;
-}
-
-/* ---- Steps ---- */
-
 /* What all threads of this process have computed so far.  While a graph is computed each of ggml's
  * threads computes or spins; only where others take the processor, one stands still. */
 static uint64_t processor_us(void)
@@ -78,6 +68,38 @@ static uint64_t processor_us(void)
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
+
+/* The part that we got since the watch began, of what our threads wanted. */
+static double share_since(const struct bench *b)
+{
+    double wanted_us = (double)(clock_now_us() - b->watch_us) * b->attached.n_threads;
+    return wanted_us > 0 ? (double)(processor_us() - b->watch_cpu_us) / wanted_us : 1;
+}
+
+static void begin_watch(struct bench *b)
+{
+    b->watch_us = clock_now_us();
+    b->watch_cpu_us = processor_us();
+}
+
+static bool is_starved(const struct bench *b)
+{
+    return b->is_warming_up && !b->options.insists && clock_now_us() - b->watch_us > WARM_UP_US &&
+           share_since(b) < LEAST_SHARE;
+}
+
+/* ggml asks after every node. */
+static bool count_node(void *arg)
+{
+    struct bench *b = arg;
+    b->last_us = clock_now_us();
+    if (b->n_asked++ == 0)
+        b->first_us = b->last_us;
+    b->was_stopped = b->was_stopped || is_over(b) || is_starved(b);
+    return b->was_stopped || b->n_asked == b->stop_after;
+}
+
+/* ---- Steps ---- */
 
 /* Rows of the timed sequence from `position` on.  False where it failed or was stopped. */
 static bool compute(struct bench *b, bool flash, uint32_t position, uint32_t n_rows,
@@ -98,10 +120,10 @@ static bool compute(struct bench *b, bool flash, uint32_t position, uint32_t n_r
     b->was_stopped = is_over(b);
     if (b->was_stopped)
         return false;
-    uint64_t begin_us = clock_now_us(), begin_cpu_us = processor_us();
+    if (!b->is_warming_up)
+        begin_watch(b);
     int32_t result = llama_guard_decode(b->contexts[flash], batch);
-    double wanted_us = (double)(clock_now_us() - begin_us) * b->attached.n_threads;
-    b->base.share = wanted_us > 0 ? (double)(processor_us() - begin_cpu_us) / wanted_us : 1;
+    b->base.share = share_since(b);
     return !b->was_stopped && (result == 0 || (result == 2 && stop_after > 0));
 }
 
@@ -184,16 +206,20 @@ static bool compute_block(struct bench *b, bool flash)
     return ok;
 }
 
-/* Brings the weights in from the disk with one row, and looks with another whether other programs
- * let us compute: under load all that follows would take long, for nothing. */
+/* Brings the weights in from the disk with one row, and looks with more whether other programs let
+ * us compute: under load all that follows would take long, for nothing. */
 static bool warm_up(struct bench *b, bool flash)
 {
-    for (int i = 0; i < 2; i++) {
-        if (!compute(b, flash, 0, 1, 0))
-            return false;
+    bool ok = compute(b, flash, 0, 1, 0);
+    begin_watch(b);
+    b->is_warming_up = true;
+    while (ok && clock_now_us() - b->watch_us < WARM_UP_US) {
         llama_memory_clear(llama_get_memory(b->contexts[flash]), false);
+        ok = compute(b, flash, 0, 1, 0);
     }
-    return b->base.share >= LEAST_SHARE || b->options.insists;
+    b->is_warming_up = false;
+    llama_memory_clear(llama_get_memory(b->contexts[flash]), false);
+    return ok && (b->base.share >= LEAST_SHARE || b->options.insists);
 }
 
 static bool prepare(struct bench *b, bool flash)

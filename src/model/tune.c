@@ -9,6 +9,7 @@ enum {
     READ_ROWS = 128, /* of one timed chunk; from 64 on the kernels work as with 512 */
     POLLING = 50,    /* libllama's own default */
     MOST_DISTURBED = 4,
+    MOST_NOISY = 2, /* comparisons, and nothing is believed */
 };
 
 /* Below, other programs were computing beside us. */
@@ -43,7 +44,8 @@ struct run {
     bool is_busy;    /* too often, others were computing */
     unsigned n_disturbed;
     bool was_cut; /* a comparison was left out for lack of time */
-    bool is_unsettled;
+    unsigned n_noisy;
+    bool is_unsettled;                        /* the form of attention was not decided */
     double best_read_us[2], best_write_us[2]; /* by form */
 };
 
@@ -172,7 +174,7 @@ static enum tune_verdict compare(struct run *r, const struct side sides[2], stru
         return TUNE_KEEP;
     }
     enum tune_verdict verdict = tune_judge(pairs, n, margin);
-    r->is_unsettled |= verdict == TUNE_NOISE;
+    r->n_noisy += verdict == TUNE_NOISE;
     return verdict;
 }
 
@@ -195,9 +197,10 @@ static void choose_flash(struct run *r)
     struct tune_setting off = setting_of(&r->choice), on = off;
     on.flash = true;
     const struct side sides[2] = {{off, READ_ROWS}, {on, READ_ROWS}};
-    if (compare(r, sides, TURN, FLASH_MARGIN) == TUNE_TAKE)
+    enum tune_verdict verdict = compare(r, sides, TURN, FLASH_MARGIN);
+    if (verdict == TUNE_TAKE)
         r->choice.flash = MODEL_FLASH_ON;
-    r->is_unsettled |= r->was_cut; /* what matters most was not compared */
+    r->is_unsettled = verdict == TUNE_NOISE || r->was_cut;
     if (r->best_read_us[0] > 0 && r->best_read_us[1] > 0 && !r->has_failed)
         log_info("tune: %u tokens deep, flash attention off reads %.1f and writes %.1f tokens/s, "
                  "on %.1f and %.1f: %s%s",
@@ -271,7 +274,7 @@ static void note_speed(struct run *r)
 
 static void finish(const struct run *r, struct tune_result *out)
 {
-    bool is_settled = !r->has_failed && !r->is_unsettled;
+    bool is_settled = !r->has_failed && !r->is_unsettled && r->n_noisy < MOST_NOISY;
     *out = (struct tune_result){
         .state = is_settled   ? TUNE_SETTLED
                  : r->is_busy ? TUNE_NONE

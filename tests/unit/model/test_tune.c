@@ -124,6 +124,31 @@ static void test_tune__does_not_settle_on_a_busy_machine(void **state)
     assert_true(result.choice.prefill_tokens_per_s > 0);
 }
 
+static void test_tune__noise_in_one_comparison_keeps_that_default_only(void **state)
+{
+    (void)state;
+    /* The first six calls compare spinning, the next six the steps. */
+    static const double noise[100] = {1, 1, 1, 3, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    double factors[100];
+    for (size_t i = 0; i < 100; i++)
+        factors[i] = noise[i] > 0 ? noise[i] : 1;
+    struct tune_request request = request_of(MODEL_FLASH_OFF);
+    struct machine m = machine_of(1000, 1000, 1000, 1000);
+    m.spinning = 0.8;
+    m.noise = factors;
+    m.n_noise = 100;
+    struct tune_result result = run(&m, &request);
+    assert_int_equal(result.state, TUNE_SETTLED);
+    assert_int_equal(result.choice.poll, 0);
+    assert_int_equal(result.choice.n_step_rows, TUNE_SMALLEST_STEP);
+    factors[9] = 3; /* and one of the steps */
+    m = machine_of(1000, 1000, 1000, 1000);
+    m.noise = factors;
+    m.n_noise = 100;
+    result = run(&m, &request);
+    assert_int_equal(result.state, TUNE_UNSETTLED);
+}
+
 static void test_tune__is_put_off_while_others_compute(void **state)
 {
     (void)state;
@@ -300,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_tune__takes_the_form_that_makes_a_turn_shorter),
         cmocka_unit_test(test_tune__keeps_the_default_where_the_gain_is_below_the_margin),
         cmocka_unit_test(test_tune__does_not_settle_on_a_busy_machine),
+        cmocka_unit_test(test_tune__noise_in_one_comparison_keeps_that_default_only),
         cmocka_unit_test(test_tune__is_put_off_while_others_compute),
         cmocka_unit_test(test_tune__small_noise_does_not_hide_a_large_gain),
         cmocka_unit_test(test_tune__leaves_a_form_that_was_asked_for),
