@@ -88,16 +88,19 @@ static uint64_t total_needs(const struct plan *p, uint32_t n_cells)
 }
 
 /* Fewer rows a step before a smaller window: they cost some speed, the window a conversation. */
-static enum status shrink_step(struct plan *p, uint32_t n_window, uint64_t usable,
-                               struct error *err)
+static enum status shrink_step(struct plan *p, uint32_t n_cells, uint64_t usable, struct error *err)
 {
     struct tune_choice *choice = &p->tuning.choice;
+    uint32_t wanted = choice->n_step_rows;
     enum status st = STATUS_OK;
-    while (st == STATUS_OK && total_needs(p, n_window) > usable &&
+    while (st == STATUS_OK && total_needs(p, n_cells) > usable &&
            choice->n_step_rows > TUNE_SMALLEST_STEP) {
         tuning_limit_step(&p->tuning, choice->n_step_rows / 2);
         st = model_llama_measure(p->path, choice, &p->needs, err);
     }
+    if (st == STATUS_OK && choice->n_step_rows < wanted)
+        fprintf(stderr, "memory is short: computing %u rows a step instead of %u\n",
+                choice->n_step_rows, wanted);
     return st;
 }
 
@@ -125,7 +128,8 @@ static enum status choose_sizes(struct plan *p, struct error *err)
                           ? memory.available_bytes - p->rules.warn_bytes
                           : 0;
     uint32_t wanted = n_window;
-    st = shrink_step(p, n_window, usable, err);
+    uint32_t pool = (uint32_t)option_number(o, OPTION_POOL);
+    st = shrink_step(p, pool > n_window ? pool : n_window, usable, err);
     if (st != STATUS_OK)
         return st;
     while (total_needs(p, n_window) > usable && n_window / 2 >= SMALLEST_CTX)
@@ -143,12 +147,18 @@ static enum status choose_sizes(struct plan *p, struct error *err)
                 (double)total_needs(p, n_window) / (1u << 30));
     p->n_window = n_window;
 
-    uint32_t pool = (uint32_t)option_number(o, OPTION_POOL);
     bool is_ample = usable / AMPLE > total_needs(p, n_window);
     p->n_cells = pool != 0 ? pool : is_ample ? n_window + n_window / 2 : n_window;
     if (p->n_cells < n_window)
         return error_set(err, STATUS_INVALID, "--pool %u is smaller than the window of %u tokens",
                          p->n_cells, n_window);
+    if (total_needs(p, p->n_cells) > usable)
+        return error_set(err, STATUS_NO_MEMORY,
+                         "%s with a pool of %u tokens needs %.1f GB and %.1f GB are free (%.1f GB "
+                         "are kept free); choose a smaller --pool",
+                         p->name, p->n_cells, (double)total_needs(p, p->n_cells) / (1u << 30),
+                         (double)memory.available_bytes / (1u << 30),
+                         (double)p->rules.warn_bytes / (1u << 30));
     return STATUS_OK;
 }
 

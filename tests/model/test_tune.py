@@ -120,3 +120,28 @@ def test_a_wrong_word_is_refused(option):
     run = subprocess.run([program(), "serve", "--model", model_path(MODEL), "--port", "0",
                           option, "perhaps"], capture_output=True, text=True)
     assert run.returncode == 78 and f"{option}: should be" in run.stderr
+
+
+def start_with(usable_gb, *options):
+    """A server of the 0.5b model that takes all but so much memory for spoken for."""
+    model = model_path("qwen2.5-coder:0.5b")
+    with Server("--model", model, "--ctx", "4096") as probe:
+        wait_until(lambda: probe.get("/health")["state"] != "loading", 120, "loading")
+        free = float(probe.get("/health")["memory"]["available_gb"]) + 0.7  # what it holds itself
+    return Server("--model", model, "--memory-warn", f"{free - usable_gb:.2f}", *options)
+
+
+def test_short_memory_costs_rows_of_a_step_before_the_window():
+    # 0.46 GB of weights, 0.38 of KV; a step of 512 rows 0.97 more, one of 128 0.24 more.
+    with start_with(1.5, "--ctx", "32768") as server:
+        server.wait_ready()
+        assert server.get("/health")["context_window"] == 32768
+        assert "memory is short: computing" in server.log()
+        assert "a window of" not in server.log()
+
+
+def test_a_pool_that_does_not_fit_is_refused_with_numbers():
+    run = subprocess.run([program(), "serve", "--port", "0", "--model", model_path(MODEL),
+                          "--pool", "4194304", "--tune", "never"], capture_output=True, text=True)
+    assert run.returncode == 71
+    assert "with a pool of 4194304 tokens needs" in run.stderr and "--pool" in run.stderr
