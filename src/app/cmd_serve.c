@@ -104,62 +104,72 @@ static enum status shrink_step(struct plan *p, uint32_t n_cells, uint64_t usable
     return st;
 }
 
-/* The window and the pool that fit: a smaller step first, then a smaller window, a refusal with
- * numbers last. */
+/* What was asked for, or what the model was trained on and a pool that was asked for can hold. */
+static uint32_t first_window(const struct plan *p, uint32_t pool)
+{
+    uint32_t asked = (uint32_t)option_number(p->options, OPTION_CTX);
+    uint32_t most = p->needs.n_context_trained;
+    if (asked > most)
+        fprintf(stderr, "--ctx %u is more than the %u tokens the model was trained on\n", asked,
+                most);
+    if (asked != 0)
+        return asked;
+    if (most > LARGEST_DEFAULT_CTX)
+        most = LARGEST_DEFAULT_CTX;
+    return pool != 0 && pool < most ? pool : most;
+}
+
+static double gb(uint64_t bytes)
+{
+    return (double)bytes / (1u << 30);
+}
+
+/* The window and the pool that fit into `available` bytes: a smaller step first, then a smaller
+ * window, a refusal with numbers last.  A pool that was asked for is taken or refused as it is. */
+static enum status fit_sizes(struct plan *p, uint64_t available, struct error *err)
+{
+    uint32_t pool = (uint32_t)option_number(p->options, OPTION_POOL);
+    uint32_t wanted = first_window(p, pool), n_window = wanted;
+    uint64_t kept = p->rules.warn_bytes, usable = available > kept ? available - kept : 0;
+    if (pool != 0 && pool < n_window)
+        return error_set(err, STATUS_INVALID, "--pool %u is smaller than the window of %u tokens",
+                         pool, n_window);
+    enum status st = shrink_step(p, pool != 0 ? pool : n_window, usable, err);
+    if (st != STATUS_OK)
+        return st;
+    while (pool == 0 && total_needs(p, n_window) > usable && n_window / 2 >= SMALLEST_CTX)
+        n_window = n_window / 2 / CTX_STEP * CTX_STEP;
+    uint32_t n_cells = pool != 0 ? pool : n_window;
+    if (total_needs(p, n_cells) > usable)
+        return error_set(err, STATUS_NO_MEMORY,
+                         "%s with a window of %u tokens and a pool of %u needs %.2f GB, and %.2f "
+                         "GB are free, of which %.2f GB stay free; close other programs, or choose "
+                         "a smaller --model, --ctx or --pool",
+                         p->name, n_window, n_cells, gb(total_needs(p, n_cells)), gb(available),
+                         gb(kept));
+    if (n_window < wanted)
+        fprintf(stderr, "a window of %u tokens would need %.2f GB: using %u tokens, %.2f GB\n",
+                wanted, gb(total_needs(p, wanted)), n_window, gb(total_needs(p, n_window)));
+    p->n_window = n_window;
+    p->n_cells = n_cells;
+    if (pool == 0 && usable / AMPLE > total_needs(p, n_window))
+        p->n_cells += n_window / 2;
+    return STATUS_OK;
+}
+
+static const char *memory_source(const struct options *o)
+{
+    const char *source = option_text(o, OPTION_MEMORY_SOURCE);
+    return source[0] != '\0' ? source : NULL;
+}
+
 static enum status choose_sizes(struct plan *p, struct error *err)
 {
-    const struct options *o = p->options;
-    uint32_t asked = (uint32_t)option_number(o, OPTION_CTX);
-    uint32_t n_window = asked != 0 ? asked : LARGEST_DEFAULT_CTX;
     enum status st = model_llama_measure(p->path, &p->tuning.choice, &p->needs, err);
-    if (st != STATUS_OK)
-        return st;
-    if (asked == 0 && n_window > p->needs.n_context_trained)
-        n_window = p->needs.n_context_trained;
-    else if (n_window > p->needs.n_context_trained)
-        fprintf(stderr, "--ctx %u is more than the %u tokens the model was trained on\n", n_window,
-                p->needs.n_context_trained);
-
     struct mem_sample memory;
-    st = meminfo_read(0, &memory, err);
-    if (st != STATUS_OK)
-        return st;
-    uint64_t usable = memory.available_bytes > p->rules.warn_bytes
-                          ? memory.available_bytes - p->rules.warn_bytes
-                          : 0;
-    uint32_t wanted = n_window;
-    uint32_t pool = (uint32_t)option_number(o, OPTION_POOL);
-    st = shrink_step(p, pool > n_window ? pool : n_window, usable, err);
-    if (st != STATUS_OK)
-        return st;
-    while (total_needs(p, n_window) > usable && n_window / 2 >= SMALLEST_CTX)
-        n_window = n_window / 2 / CTX_STEP * CTX_STEP;
-    if (total_needs(p, n_window) > usable)
-        return error_set(
-            err, STATUS_NO_MEMORY,
-            "%s with a window of %u tokens needs %.1f GB and %.1f GB are free (%.1f GB "
-            "are kept free); close other programs, or choose a smaller --model or --ctx",
-            p->name, n_window, (double)total_needs(p, n_window) / (1u << 30),
-            (double)memory.available_bytes / (1u << 30), (double)p->rules.warn_bytes / (1u << 30));
-    if (n_window < wanted)
-        fprintf(stderr, "a window of %u tokens would need %.1f GB: using %u tokens, %.1f GB\n",
-                wanted, (double)total_needs(p, wanted) / (1u << 30), n_window,
-                (double)total_needs(p, n_window) / (1u << 30));
-    p->n_window = n_window;
-
-    bool is_ample = usable / AMPLE > total_needs(p, n_window);
-    p->n_cells = pool != 0 ? pool : is_ample ? n_window + n_window / 2 : n_window;
-    if (p->n_cells < n_window)
-        return error_set(err, STATUS_INVALID, "--pool %u is smaller than the window of %u tokens",
-                         p->n_cells, n_window);
-    if (total_needs(p, p->n_cells) > usable)
-        return error_set(err, STATUS_NO_MEMORY,
-                         "%s with a pool of %u tokens needs %.1f GB and %.1f GB are free (%.1f GB "
-                         "are kept free); choose a smaller --pool",
-                         p->name, p->n_cells, (double)total_needs(p, p->n_cells) / (1u << 30),
-                         (double)memory.available_bytes / (1u << 30),
-                         (double)p->rules.warn_bytes / (1u << 30));
-    return STATUS_OK;
+    if (st == STATUS_OK)
+        st = governor_read(memory_source(p->options), 0, &memory, err);
+    return st == STATUS_OK ? fit_sizes(p, memory.available_bytes, err) : st;
 }
 
 static float or_default(float given, float otherwise)
@@ -317,7 +327,6 @@ static int run_server(struct plan *p, struct engine *engine, struct error *err, 
     struct server *server = NULL;
     struct governor *governor = NULL;
     int code = EXIT_CODE_OK;
-    const char *source = option_text(o, OPTION_MEMORY_SOURCE);
 
     enum status st = read_key(o, &key, err);
     if (st != STATUS_OK)
@@ -346,7 +355,7 @@ static int run_server(struct plan *p, struct engine *engine, struct error *err, 
         goto out;
     struct governor_options memory = {
         .rules = p->rules,
-        .source_file = source[0] != '\0' ? source : NULL,
+        .source_file = memory_source(o),
         .model_mapped_bytes = p->needs.weights_bytes,
         .on_emergency = stop_for_memory,
         .arg = server,

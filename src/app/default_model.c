@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/thread.h"
-#include "memory/meminfo.h"
+#include "memory/governor.h"
 
 enum {
     PROBE_MS = 500,
@@ -123,8 +123,10 @@ const struct catalog_model *default_model(const struct options *o, char *why, si
     const struct catalog_model *large = catalog_find(STR("qwen2.5-coder:1.5b"));
     const struct catalog_model *small = catalog_find(STR("qwen2.5-coder:0.5b"));
     INVARIANT(large != NULL && small != NULL);
+    const char *source = option_text(o, OPTION_MEMORY_SOURCE);
     struct mem_sample memory = {0};
-    if (meminfo_read(0, &memory, NULL) == STATUS_OK && memory.available_bytes < LEAST_FREE_BYTES) {
+    if (governor_read(source[0] != '\0' ? source : NULL, 0, &memory, NULL) == STATUS_OK &&
+        memory.available_bytes < LEAST_FREE_BYTES) {
         snprintf(why, why_bytes, "choosing %s: %.1f GB are free, %s wants 4", small->name,
                  (double)memory.available_bytes / (1u << 30), large->name);
         return small;

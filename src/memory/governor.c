@@ -36,8 +36,7 @@ enum {
     SOURCE_BYTES = 64, /* a decimal number */
 };
 
-static const uint64_t LOW_BYTES = UINT64_C(3) << 30;      /* below this, look more often */
-static const uint64_t MARGIN_BYTES = UINT64_C(256) << 20; /* a reservation never eats this */
+static const uint64_t LOW_BYTES = UINT64_C(3) << 30; /* below this, look more often */
 
 static const char *const state_names[GOVERNOR_STATES] = {"Safe", "Caution", "Critical",
                                                          "Emergency"};
@@ -170,8 +169,6 @@ struct governor {
     _Atomic uint64_t available_bytes;
     _Atomic uint64_t reading_us;
 
-    _Atomic uint64_t reserved_bytes; /* any thread */
-
     pthread_t thread;
     pthread_mutex_t mutex; /* guards is_stopping; taken by itself only */
     pthread_cond_t wake;
@@ -192,11 +189,17 @@ static enum status read_source(const char *path, struct mem_sample *out, struct 
     return st;
 }
 
+enum status governor_read(const char *source_file, uint64_t own_mapped_bytes,
+                          struct mem_sample *out, struct error *err)
+{
+    return source_file != NULL ? read_source(source_file, out, err)
+                               : meminfo_read(own_mapped_bytes, out, err);
+}
+
 static enum status take_reading(struct governor *g, struct mem_sample *out, struct error *err)
 {
     uint64_t begin_us = clock_now_us();
-    enum status st = g->source_file != NULL ? read_source(g->source_file, out, err)
-                                            : meminfo_read(g->options.model_mapped_bytes, out, err);
+    enum status st = governor_read(g->source_file, g->options.model_mapped_bytes, out, err);
     atomic_store(&g->reading_us, clock_now_us() - begin_us);
     return st;
 }
@@ -335,38 +338,4 @@ uint64_t governor_available_bytes(const struct governor *g)
 uint64_t governor_reading_us(const struct governor *g)
 {
     return atomic_load(&g->reading_us);
-}
-
-/* ---- The ledger ---- */
-
-static bool fits(const struct governor *g, uint64_t available, uint64_t reserved, uint64_t bytes)
-{
-    uint64_t keep = g->options.rules.reject_bytes + MARGIN_BYTES;
-    return governor_state(g) < GOVERNOR_CRITICAL && available >= keep &&
-           available - keep >= reserved && available - keep - reserved >= bytes;
-}
-
-enum status governor_reserve(struct governor *g, uint64_t bytes, struct error *err)
-{
-    uint64_t available = atomic_load(&g->available_bytes);
-    uint64_t reserved = atomic_load(&g->reserved_bytes);
-    while (fits(g, available, reserved, bytes))
-        if (atomic_compare_exchange_weak(&g->reserved_bytes, &reserved, reserved + bytes))
-            return STATUS_OK;
-    return error_set(err, STATUS_NO_MEMORY,
-                     "needs %" PRIu64 " MiB; %" PRIu64 " MiB free, of which %" PRIu64
-                     " MiB are promised and %" PRIu64 " MiB are kept for the system",
-                     bytes >> 20, available >> 20, reserved >> 20,
-                     (g->options.rules.reject_bytes + MARGIN_BYTES) >> 20);
-}
-
-void governor_release(struct governor *g, uint64_t bytes)
-{
-    uint64_t before = atomic_fetch_sub(&g->reserved_bytes, bytes);
-    INVARIANT(before >= bytes);
-}
-
-uint64_t governor_reserved_bytes(const struct governor *g)
-{
-    return atomic_load(&g->reserved_bytes);
 }

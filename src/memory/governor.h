@@ -52,6 +52,11 @@ enum governor_state governor_step(struct governor_machine *m, const struct mem_s
 /* STATUS_INVALID unless warn > reject > stop > 0. */
 MUST_USE enum status governor_rules_check(const struct governor_rules *rules, struct error *err);
 
+/* One reading: of the system, or of `source_file` (tests) where that is not NULL.
+ * `own_mapped_bytes` as for meminfo_read(). */
+MUST_USE enum status governor_read(const char *source_file, uint64_t own_mapped_bytes,
+                                   struct mem_sample *out, struct error *err);
+
 /* The running part. */
 struct governor;
 struct governor_options {
@@ -70,10 +75,3 @@ enum governor_state governor_state(const struct governor *g);
 uint64_t governor_available_bytes(const struct governor *g);
 uint64_t governor_reading_us(const struct governor *g); /* cost of the last reading */
 const char *governor_state_name(enum governor_state s); /* "Safe", "Caution", ... */
-
-/* Takes `bytes` out of what is free until released; STATUS_NO_MEMORY (with numbers) when the
- * remaining memory would fall below reject + 256 MiB, or the state is CRITICAL or worse.  The
- * ledger is zero when the server is idle. */
-MUST_USE enum status governor_reserve(struct governor *g, uint64_t bytes, struct error *err);
-void governor_release(struct governor *g, uint64_t bytes);
-uint64_t governor_reserved_bytes(const struct governor *g);

@@ -1,4 +1,4 @@
-/* The state machine on scripted traces, the ledger, and the running thread on a scripted source. */
+/* The state machine on scripted traces, and the running thread on a scripted source. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -333,40 +333,6 @@ static void test_governor__refuses_to_start_without_a_reading(void **state)
     governor_stop(NULL);
 }
 
-static void test_governor__ledger_refuses_what_would_eat_the_margin_and_ends_at_zero(void **state)
-{
-    (void)state;
-    struct running r;
-    running_start(&r, "4294967296"); /* 4096 MiB; 1024 + 256 are kept */
-    struct error err = {0};
-    assert_int_equal(governor_reserve(r.governor, 2000 * MIB, &err), STATUS_OK);
-    assert_int_equal(governor_reserve(r.governor, 816 * MIB, &err), STATUS_OK);
-    assert_int_equal(governor_reserve(r.governor, 1, &err), STATUS_NO_MEMORY);
-    assert_string_equal(err.message, "needs 0 MiB; 4096 MiB free, of which 2816 MiB are promised "
-                                     "and 1280 MiB are kept for the system");
-    assert_int_equal(governor_reserve(r.governor, UINT64_MAX, &err), STATUS_NO_MEMORY);
-    assert_true(governor_reserved_bytes(r.governor) == 2816 * MIB);
-    governor_release(r.governor, 2000 * MIB);
-    assert_int_equal(governor_reserve(r.governor, 2000 * MIB, &err), STATUS_OK);
-    governor_release(r.governor, 2000 * MIB);
-    governor_release(r.governor, 816 * MIB);
-    assert_true(governor_reserved_bytes(r.governor) == 0);
-    running_stop(&r);
-}
-
-static void test_governor__ledger_refuses_everything_in_emergency(void **state)
-{
-    (void)state;
-    struct running r;
-    running_start(&r, "4294967296");
-    set_source(&r, "1000");
-    void *item;
-    assert_int_equal(queue_pop(r.emergencies, &item, WAIT_MS), STATUS_OK);
-    assert_int_equal(governor_reserve(r.governor, 1, NULL), STATUS_NO_MEMORY);
-    assert_true(governor_reserved_bytes(r.governor) == 0);
-    running_stop(&r);
-}
-
 static void test_governor__a_real_reading_costs_far_less_than_five_milliseconds(void **state)
 {
     (void)state;
@@ -400,8 +366,6 @@ int main(void)
         cmocka_unit_test(test_governor__publishes_the_first_reading_before_start_returns),
         cmocka_unit_test(test_governor__calls_on_emergency_exactly_once),
         cmocka_unit_test(test_governor__refuses_to_start_without_a_reading),
-        cmocka_unit_test(test_governor__ledger_refuses_what_would_eat_the_margin_and_ends_at_zero),
-        cmocka_unit_test(test_governor__ledger_refuses_everything_in_emergency),
         cmocka_unit_test(test_governor__a_real_reading_costs_far_less_than_five_milliseconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
