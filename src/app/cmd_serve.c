@@ -142,11 +142,11 @@ static enum status fit_sizes(struct plan *p, uint64_t available, struct error *e
     uint32_t n_cells = pool != 0 ? pool : n_window;
     if (total_needs(p, n_cells) > usable)
         return error_set(err, STATUS_NO_MEMORY,
-                         "%s with a window of %u tokens and a pool of %u needs %.2f GB, and %.2f "
-                         "GB are free, of which %.2f GB stay free; close other programs, or choose "
-                         "a smaller --model, --ctx or --pool",
-                         p->name, n_window, n_cells, gb(total_needs(p, n_cells)), gb(available),
-                         gb(kept));
+                         "%s with a %s of %u tokens needs %.2f GB, and %.2f GB are free, of which "
+                         "%.2f GB stay free; close other programs, or choose a smaller --model, "
+                         "--ctx or --pool",
+                         p->name, pool != 0 ? "pool" : "window", n_cells,
+                         gb(total_needs(p, n_cells)), gb(available), gb(kept));
     if (n_window < wanted)
         fprintf(stderr, "a window of %u tokens would need %.2f GB: using %u tokens, %.2f GB\n",
                 wanted, gb(total_needs(p, wanted)), n_window, gb(total_needs(p, n_window)));
