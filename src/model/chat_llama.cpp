@@ -476,8 +476,6 @@ std::vector<common_chat_templates_inputs> trials(const chat_caps &caps)
 bool is_direct(const common_chat_templates *templates, const common_chat_template &tmpl,
                const chat_caps &caps)
 {
-    if (caps.system_first && !tmpl.caps.supports_system_role)
-        return false;
     for (const common_chat_templates_inputs &in : trials(caps)) {
         try {
             if (write_directly(tmpl, in) != common_chat_templates_apply(templates, in).prompt)
@@ -493,12 +491,14 @@ chat_caps probe(const common_chat_templates *templates)
 {
     chat_caps caps = {};
     auto known = common_chat_templates_get_caps(templates);
+    /* Where the template takes none, the library would put it before the first words itself;
+     * prompt/ does that better, as it does for all other messages. */
     caps.system_first =
+        known["supports_system_role"] &&
         count(try_render(templates, {say("system", middle_mark), say("user", last_mark)}, false,
                          false),
               middle_mark) > 0;
-    caps.system_anywhere =
-        caps.system_first && known["supports_system_role"] && system_stands_anywhere(templates);
+    caps.system_anywhere = caps.system_first && system_stands_anywhere(templates);
     caps.tools =
         count(try_render(templates, {say("user", last_mark)}, true, false), middle_mark) > 0;
     caps.tool_calls = caps.tools && renders_calls(templates);

@@ -134,11 +134,149 @@ static void test_prefix__pinned_leaves_are_never_evicted(void **state)
     model_destroy(m);
 }
 
+/* A pool whose leaves are asked for one after the other. */
+struct pool {
+    struct model *model;
+    struct prefix *prefix;
+};
+
+static struct pool open_pool(uint32_t n_sequences)
+{
+    struct model_toy_options options = {.n_cells = N_CELLS, .n_sequences = n_sequences};
+    struct model *m = model_toy_create(&options);
+    return (struct pool){m, prefix_create(m)};
+}
+
+static void close_pool(struct pool *pool)
+{
+    prefix_check(pool->prefix);
+    prefix_destroy(pool->prefix);
+    model_destroy(pool->model);
+}
+
+/* A leaf of n times `letter`, computed; how much of it was there already is the result. */
+static size_t take(struct pool *pool, uint64_t namespace_key, char letter, size_t n,
+                   struct running *out)
+{
+    size_t reused = 0;
+    out->n = n;
+    for (size_t i = 0; i < n; i++)
+        out->tokens[i] = letter;
+    assert_int_equal(
+        prefix_acquire(pool->prefix, namespace_key, out->tokens, n, &out->leaf, &reused),
+        STATUS_OK);
+    assert_true(compute(pool->model, pool->prefix, out));
+    return reused;
+}
+
+/* The same, and given back at once. */
+static size_t take_and_release(struct pool *pool, uint64_t namespace_key, char letter, size_t n)
+{
+    struct running r;
+    size_t reused = take(pool, namespace_key, letter, n, &r);
+    prefix_release(r.leaf);
+    prefix_check(pool->prefix);
+    return reused;
+}
+
+static void test_prefix__namespaces_never_share(void **state)
+{
+    (void)state;
+    struct pool pool = open_pool(4);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 30), 0);
+    assert_int_equal(take_and_release(&pool, 2, 'a', 30), 0);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 40), 30);
+    assert_int_equal(take_and_release(&pool, 2, 'a', 35), 30);
+    close_pool(&pool);
+}
+
+static void test_prefix__what_is_truncated_is_gone_from_the_pool(void **state)
+{
+    (void)state;
+    struct pool pool = open_pool(4);
+    struct running r;
+    model_token held[PROMPT];
+    take(&pool, 1, 'a', 30, &r);
+    prefix_truncate(r.leaf, 20);
+    prefix_check(pool.prefix);
+    assert_int_equal(prefix_leaf_length(r.leaf), 20);
+    assert_int_equal(model_toy_cells_used(pool.model), 20);
+    assert_int_equal(model_toy_sequence(pool.model, prefix_leaf_sequence(r.leaf), held, PROMPT),
+                     20);
+    prefix_release(r.leaf);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 30), 20);
+    close_pool(&pool);
+}
+
+static void test_prefix__truncating_frees_no_cell_that_another_leaf_uses(void **state)
+{
+    (void)state;
+    struct pool pool = open_pool(4);
+    struct running a, b;
+    take(&pool, 1, 'a', 30, &a);
+    assert_int_equal(take(&pool, 1, 'a', 40, &b), 30);
+    prefix_truncate(b.leaf, 10);
+    prefix_check(pool.prefix);
+    assert_int_equal(model_toy_cells_used(pool.model), 30);
+    assert_int_equal(prefix_leaf_length(a.leaf), 30);
+    prefix_release(a.leaf);
+    prefix_release(b.leaf);
+    close_pool(&pool);
+}
+
+static void test_prefix__the_least_recently_used_leaf_goes_first(void **state)
+{
+    (void)state;
+    struct pool pool = open_pool(8);
+    take_and_release(&pool, 1, 'a', 30);
+    take_and_release(&pool, 1, 'b', 30);
+    take_and_release(&pool, 1, 'c', 30);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 30), 29); /* used again: b is the oldest */
+    assert_true(prefix_evict_one(pool.prefix));
+    assert_int_equal(model_toy_cells_used(pool.model), 60);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 30), 29);
+    assert_int_equal(take_and_release(&pool, 1, 'c', 30), 29);
+    assert_int_equal(take_and_release(&pool, 1, 'b', 30), 0);
+    close_pool(&pool);
+}
+
+static void test_prefix__a_new_leaf_takes_the_oldest_idle_sequence(void **state)
+{
+    (void)state;
+    struct pool pool = open_pool(2);
+    take_and_release(&pool, 1, 'a', 30);
+    take_and_release(&pool, 1, 'b', 30);
+    take_and_release(&pool, 1, 'c', 30);
+    assert_int_equal(take_and_release(&pool, 1, 'b', 30), 29);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 30), 0);
+    close_pool(&pool);
+}
+
+static void test_prefix__what_another_leaf_says_too_is_kept_once(void **state)
+{
+    (void)state;
+    struct pool pool = open_pool(4);
+    take_and_release(&pool, 1, 'a', 30);
+    take_and_release(&pool, 1, 'a', 50);
+    assert_int_equal(model_toy_cells_used(pool.model), 50);
+    assert_true(prefix_evict_one(pool.prefix));
+    assert_false(prefix_evict_one(pool.prefix));
+    take_and_release(&pool, 1, 'b', PREFIX_KEEP_TOKENS - 1);
+    assert_int_equal(model_toy_cells_used(pool.model), 0);
+    close_pool(&pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prefix__random_operations_keep_every_invariant),
         cmocka_unit_test(test_prefix__pinned_leaves_are_never_evicted),
+        cmocka_unit_test(test_prefix__namespaces_never_share),
+        cmocka_unit_test(test_prefix__what_is_truncated_is_gone_from_the_pool),
+        cmocka_unit_test(test_prefix__truncating_frees_no_cell_that_another_leaf_uses),
+        cmocka_unit_test(test_prefix__the_least_recently_used_leaf_goes_first),
+        cmocka_unit_test(test_prefix__a_new_leaf_takes_the_oldest_idle_sequence),
+        cmocka_unit_test(test_prefix__what_another_leaf_says_too_is_kept_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,197 @@
+/* The model seam over real weights (smollm2:135m): an abort is quick and leaves no trace, sequences
+ * share cells, and what was read once need not be read again. */
+#include "support/weights.h"
+
+#include "base/clock.h"
+
+enum {
+    CELLS = 512,
+    SEQUENCES = 4,
+    PROMPT = 160,
+    SHARED = 100,
+    REPLY = 8,
+    ABORT_MS = 250,
+};
+
+static model_token prompt[PROMPT];
+
+/* Ordinary text of exactly PROMPT tokens. */
+static void make_prompt(const struct model *m)
+{
+    struct strbuf text;
+    strbuf_init(&text, 100000);
+    for (int i = 0; i < 100; i++)
+        strbuf_printf(&text, "Step %d of the list is to read file %d and to count its lines. ", i,
+                      i * 7 % 31);
+    model_token *tokens;
+    size_t n;
+    assert_int_equal(model_tokenize(m, strbuf_str(&text), false, &tokens, &n), STATUS_OK);
+    assert_true(n >= PROMPT);
+    memcpy(prompt, tokens, sizeof prompt);
+    mem_free(tokens);
+    strbuf_free(&text);
+}
+
+static enum model_result decode_rows(struct model *m, uint32_t sequence, size_t begin, size_t end)
+{
+    static struct model_row rows[MODEL_BATCH_ROWS];
+    for (size_t i = begin; i < end; i++)
+        rows[i - begin] = (struct model_row){prompt[i], (uint32_t)i, sequence, i + 1 == end};
+    return m->ops->decode(m, rows, end - begin);
+}
+
+static model_token likeliest(const struct model *m, size_t row)
+{
+    const float *logits = m->ops->logits(m, row);
+    model_token best = 0;
+    for (uint32_t t = 1; t < m->info.n_vocab; t++)
+        if (logits[t] > logits[best])
+            best = (model_token)t;
+    return best;
+}
+
+/* The REPLY likeliest tokens behind the prompt, whose last row of `n_rows` was just decoded. */
+static void reply(struct model *m, uint32_t sequence, size_t n_rows, model_token *out)
+{
+    out[0] = likeliest(m, n_rows - 1);
+    for (uint32_t i = 1; i < REPLY; i++) {
+        struct model_row row = {out[i - 1], PROMPT + i - 1, sequence, true};
+        assert_int_equal(m->ops->decode(m, &row, 1), MODEL_DONE);
+        out[i] = likeliest(m, 0);
+    }
+}
+
+static void drop(struct model *m, uint32_t sequence)
+{
+    m->ops->seq_remove(m, sequence, 0, UINT32_MAX);
+}
+
+static int setup(void **state)
+{
+    struct model *m = weights_load(getenv("PENSIEVE_TEST_WEIGHTS"), CELLS, SEQUENCES);
+    make_prompt(m);
+    *state = m;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    model_destroy(*state);
+    return 0;
+}
+
+/* Says yes from the n-th question on, and remembers when that was. */
+struct abort_plan {
+    int questions_left;
+    uint64_t asked_ms;
+};
+
+static bool abort_by_plan(void *arg)
+{
+    struct abort_plan *plan = arg;
+    if (--plan->questions_left > 0)
+        return false;
+    if (plan->asked_ms == 0)
+        plan->asked_ms = clock_now_ms();
+    return true;
+}
+
+static void test_model__an_aborted_prefill_returns_soon_and_leaves_no_trace(void **state)
+{
+    struct model *m = *state;
+    model_token clean[REPLY], after[REPLY];
+    assert_int_equal(decode_rows(m, 0, 0, PROMPT), MODEL_DONE);
+    reply(m, 0, PROMPT, clean);
+    drop(m, 0);
+
+    assert_int_equal(decode_rows(m, 0, 0, 50), MODEL_DONE);
+    for (int questions = 1; questions < 400; questions *= 4) {
+        struct abort_plan plan = {.questions_left = questions};
+        m->ops->set_abort(m, abort_by_plan, &plan);
+        assert_int_equal(decode_rows(m, 0, 50, PROMPT), MODEL_ABORTED);
+        assert_true(clock_now_ms() - plan.asked_ms < ABORT_MS);
+        m->ops->set_abort(m, NULL, NULL);
+        assert_true(m->ops->seq_remove(m, 0, 50, UINT32_MAX));
+    }
+    drop(m, 0);
+    assert_int_equal(decode_rows(m, 0, 0, PROMPT), MODEL_DONE);
+    reply(m, 0, PROMPT, after);
+    drop(m, 0);
+    assert_memory_equal(after, clean, sizeof clean);
+}
+
+static void test_model__sequences_share_their_cells(void **state)
+{
+    struct model *m = *state;
+    assert_int_equal(decode_rows(m, 0, 0, PROMPT), MODEL_DONE);
+    for (uint32_t s = 1; s < SEQUENCES; s++)
+        m->ops->seq_copy(m, 0, s, 0, UINT32_MAX); /* 4 x 160 would not fit into 512 */
+    for (uint32_t s = 0; s < SEQUENCES; s++) {
+        struct model_row row = {prompt[s], PROMPT, s, true};
+        assert_int_equal(m->ops->decode(m, &row, 1), MODEL_DONE);
+    }
+    for (uint32_t s = 1; s < SEQUENCES; s++)
+        drop(m, s);
+    drop(m, 0);
+    /* All cells are free again, and no more than that: nothing was counted twice. */
+    for (uint32_t s = 0; s < CELLS / PROMPT; s++)
+        assert_int_equal(decode_rows(m, s, 0, PROMPT), MODEL_DONE);
+    assert_int_equal(decode_rows(m, SEQUENCES - 1, 0, PROMPT), MODEL_FULL);
+    for (uint32_t s = 0; s < CELLS / PROMPT; s++)
+        drop(m, s);
+}
+
+static void test_model__a_shared_prefix_gives_the_reply_of_a_cold_one(void **state)
+{
+    struct model *m = *state;
+    model_token cold[REPLY], warm[REPLY];
+    assert_int_equal(decode_rows(m, 0, 0, SHARED), MODEL_DONE);
+    assert_int_equal(decode_rows(m, 0, SHARED, PROMPT), MODEL_DONE);
+    reply(m, 0, PROMPT - SHARED, cold);
+
+    m->ops->seq_copy(m, 0, 1, 0, SHARED);
+    assert_int_equal(decode_rows(m, 1, SHARED, PROMPT), MODEL_DONE);
+    reply(m, 1, PROMPT - SHARED, warm);
+    assert_memory_equal(warm, cold, sizeof cold);
+    drop(m, 0);
+    drop(m, 1);
+}
+
+static void test_model__ordinary_text_never_becomes_a_control_token(void **state)
+{
+    const struct model *m = *state;
+    struct strbuf piece;
+    strbuf_init(&piece, 1000);
+    size_t n_controls = 0;
+    for (uint32_t t = 0; t < m->info.n_vocab; t++) {
+        if (!m->ops->is_control(m, (model_token)t))
+            continue;
+        n_controls++;
+        strbuf_clear(&piece);
+        m->ops->piece(m, (model_token)t, true, &piece);
+        model_token *tokens;
+        size_t n;
+        assert_int_equal(model_tokenize(m, strbuf_str(&piece), false, &tokens, &n), STATUS_OK);
+        for (size_t i = 0; i < n; i++)
+            assert_false(m->ops->is_control(m, tokens[i]));
+        mem_free(tokens);
+    }
+    assert_true(n_controls >= 2);
+    strbuf_free(&piece);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_model__an_aborted_prefill_returns_soon_and_leaves_no_trace),
+        cmocka_unit_test(test_model__sequences_share_their_cells),
+        cmocka_unit_test(test_model__a_shared_prefix_gives_the_reply_of_a_cold_one),
+        cmocka_unit_test(test_model__ordinary_text_never_becomes_a_control_token),
+    };
+    char *path = weights_find(WEIGHTS_SMOLLM2);
+    if (path == NULL)
+        return WEIGHTS_SKIPPED;
+    setenv("PENSIEVE_TEST_WEIGHTS", path, 1);
+    mem_free(path);
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
