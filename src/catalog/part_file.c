@@ -17,6 +17,7 @@ enum {
     CHUNK_BYTES = 1024 * 1024,
     PATH_BYTES = 4096,
     LOOK_MS = 100, /* between two tries to get the lock */
+    HOLDER_BYTES = 32,
 };
 
 static enum status fail_errno(const struct part_file *p, const char *what, struct error *err)
@@ -36,13 +37,18 @@ static void drop_hash(struct part_file *p)
 
 /* ---- Opening ---- */
 
-/* The process that has the lock; 0 where nobody has it any more. */
-static pid_t lock_holder(const struct part_file *p)
+/* The process that has the lock, as text; false where nobody has it any more.  One in another
+ * container, or on another machine, has no number here. */
+static bool find_holder(const struct part_file *p, char out[HOLDER_BYTES])
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(p->fd, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK)
-        return 0;
-    return lock.l_pid;
+        return false;
+    if (lock.l_pid > 0)
+        snprintf(out, HOLDER_BYTES, "process %ld", (long)lock.l_pid);
+    else
+        snprintf(out, HOLDER_BYTES, "another process");
+    return true;
 }
 
 static uint64_t size_of(const struct part_file *p)
@@ -57,7 +63,7 @@ static enum status lock(struct part_file *p, unsigned patience_ms, struct meter 
 {
     uint64_t seen_bytes = size_of(p);
     uint64_t until_ms = clock_now_ms() + patience_ms;
-    pid_t told = 0;
+    char holder[HOLDER_BYTES] = "another process", told[HOLDER_BYTES] = "";
     meter_begin(meter, "another process downloads", seen_bytes);
     for (;;) {
         struct flock want = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -65,20 +71,20 @@ static enum status lock(struct part_file *p, unsigned patience_ms, struct meter 
             return STATUS_OK;
         if (errno != EACCES && errno != EAGAIN && errno != EINTR)
             return fail_errno(p, "lock", err);
-        pid_t holder = lock_holder(p);
+        bool is_held = find_holder(p, holder);
         uint64_t now_bytes = size_of(p);
         if (now_bytes != seen_bytes)
             until_ms = clock_now_ms() + patience_ms;
         seen_bytes = now_bytes;
         if (clock_now_ms() >= until_ms)
             return error_set(err, STATUS_BUSY,
-                             "process %ld is fetching this model, and nothing has come for %u s; "
-                             "end it, or try again later",
-                             (long)holder, patience_ms / 1000);
-        if (holder != 0 && holder != told)
-            meter_note(meter, "process %ld is fetching this model already: waiting for it",
-                       (long)holder);
-        told = holder != 0 ? holder : told;
+                             "%s is fetching this model, and nothing has come for %u s; end it, or "
+                             "try again later",
+                             holder, patience_ms / 1000);
+        if (is_held && strcmp(holder, told) != 0) {
+            meter_note(meter, "%s is fetching this model already: waiting for it", holder);
+            memcpy(told, holder, sizeof told);
+        }
         if (meter_update(meter, now_bytes))
             return meter_stopped(err);
         poll(NULL, 0, LOOK_MS);
