@@ -26,6 +26,8 @@ static const double STEP_LOSS = 0.04;
 /* Farther apart than this and it was not our work alone that was timed. */
 static const double RATIOS_APART = 1.35;
 static const double TIMES_APART = 1.5;
+/* Nearer than this, pairs that point to both sides of a border only say that it is near. */
+static const double RATIOS_STEADY = 1.06;
 
 /* What a pair compares: tokens read and written. */
 struct work {
@@ -101,12 +103,15 @@ enum tune_verdict tune_judge(const struct tune_pair *pairs, size_t n_pairs, doub
     for (size_t i = 0; i < n_pairs; i++)
         ratios[i] = pairs[i].us[1] / pairs[i].us[0];
     sort(ratios, n_pairs);
+    double least = ratios[0], most = ratios[n_pairs - 1];
     double median = (ratios[(n_pairs - 1) / 2] + ratios[n_pairs / 2]) / 2;
-    if (ratios[n_pairs - 1] > ratios[0] * RATIOS_APART || spread(pairs, n_pairs, 0) > TIMES_APART ||
+    if (most > least * RATIOS_APART || spread(pairs, n_pairs, 0) > TIMES_APART ||
         spread(pairs, n_pairs, 1) > TIMES_APART)
         return TUNE_NOISE;
-    bool all_agree = ratios[n_pairs - 1] < 1 || margin < 0;
-    return all_agree && median < 1 - margin ? TUNE_TAKE : TUNE_KEEP;
+    bool is_steady = most <= least * RATIOS_STEADY;
+    if (median < 1 - margin && (most < 1 || is_steady))
+        return TUNE_TAKE;
+    return least >= 1 - margin || is_steady ? TUNE_KEEP : TUNE_NOISE;
 }
 
 /* ---- Timing ---- */
@@ -211,9 +216,10 @@ static void choose_flash(struct run *r)
 }
 
 /* The better number of threads for `work`, all of them tried. */
-static uint32_t choose_threads(struct run *r, struct work work, const char *what)
+static uint32_t choose_threads(struct run *r, uint32_t start, struct work work, const char *what)
 {
     struct tune_setting best = setting_of(&r->choice);
+    best.n_threads = start;
     for (size_t i = 0; i < r->request->n_threads; i++) {
         struct tune_setting other = best;
         other.n_threads = r->request->threads[i];
@@ -221,9 +227,8 @@ static uint32_t choose_threads(struct run *r, struct work work, const char *what
         if (compare(r, sides, work, THREADS_MARGIN) == TUNE_TAKE)
             best = other;
     }
-    if (best.n_threads != r->choice.n_threads)
-        log_info("tune: %s is faster on %u threads than on %u", what, best.n_threads,
-                 r->choice.n_threads);
+    if (best.n_threads != start)
+        log_info("tune: %s is faster on %u threads than on %u", what, best.n_threads, start);
     return best.n_threads;
 }
 
@@ -299,8 +304,8 @@ void tune_run(struct tune_bench *b, const struct tune_request *request, struct t
     log_info("tune: measuring how this model runs fastest here, once; at most about %u s",
              request->budget_ms / 1000);
     choose_flash(&r);
-    r.choice.n_threads = choose_threads(&r, WRITING, "writing");
-    r.choice.n_threads_batch = choose_threads(&r, READING, "reading");
+    r.choice.n_threads = choose_threads(&r, r.choice.n_threads, WRITING, "writing");
+    r.choice.n_threads_batch = choose_threads(&r, r.choice.n_threads_batch, READING, "reading");
     choose_poll(&r);
     choose_step(&r);
     note_speed(&r);

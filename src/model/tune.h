@@ -9,10 +9,11 @@
  *
  * Noise.  Two alternatives are timed in turn (A B, B A, A B), and only the ratios inside the pairs
  * are judged.  Another than the default is taken where every pair agrees and the median is better
- * by more than a margin.  Where the ratios, or the times of one alternative, lie far apart, that
- * default stays; where it is so for the form of attention, which the contents of a prefix memory
- * depend on, or twice, nothing is settled, and all is the default.  While other programs take the
- * processor it isn't even tried.  What the time did not suffice for keeps its default. */
+ * by more than a margin.  Where pairs disagree by more than a little, or the times of one
+ * alternative lie far apart, that default stays; where it is so for the form of attention, which
+ * the contents of a prefix memory depend on, or twice, nothing is settled, and all is the default.
+ * While other programs take the processor it isn't even tried.  What the time did not suffice for
+ * keeps its default. */
 #pragma once
 
 #include <stdbool.h>

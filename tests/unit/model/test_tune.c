@@ -17,9 +17,10 @@ struct machine {
     struct tune_bench base;         /* first: pointers are cast */
     double read_us[2], write_us[2]; /* by form */
     double spinning;                /* factor on writing with poll */
-    double threads[9];              /* factor by number of threads; 0 counts as 1 */
-    double steps[2];                /* factor on reading with 128 and 256 rows */
-    const double *noise;            /* factors, one a call, in turn */
+    double read_threads[9];         /* factors by number of threads; 0 counts as 1 */
+    double write_threads[9];
+    double steps[2];     /* factor on reading with 128 and 256 rows */
+    const double *noise; /* factors, one a call, in turn */
     size_t n_noise;
     unsigned call_ms;
     unsigned fail_at;           /* the n-th call; 0: never */
@@ -47,7 +48,7 @@ static double time_rows(struct tune_bench *base, const struct tune_setting *s, u
         us *= or_one(m->spinning);
     if (n_rows == 128 || n_rows == 256)
         us *= or_one(m->steps[n_rows / 256]);
-    us *= or_one(m->threads[s->n_threads]);
+    us *= or_one((n_rows == 1 ? m->write_threads : m->read_threads)[s->n_threads]);
     if (m->n_noise > 0)
         us *= m->noise[m->n_calls % m->n_noise];
     return us;
@@ -208,13 +209,21 @@ static void test_tune__chooses_threads_for_reading_and_writing_apart(void **stat
     request.n_threads = tune_thread_candidates(8, 4, request.threads);
     request.start = tune_default(8, false);
     struct machine m = machine_of(1000, 1000, 1000, 1000);
-    m.threads[4] = 0.8;
-    m.threads[2] = 1.5;
+    m.write_threads[4] = 0.8;
+    m.write_threads[2] = 1.5;
+    m.read_threads[4] = 1.4;
+    m.read_threads[2] = 2;
     struct tune_result result = run(&m, &request);
     assert_int_equal(result.choice.n_threads, 4);
-    assert_int_equal(result.choice.n_threads_batch, 4);
+    assert_int_equal(result.choice.n_threads_batch, 8);
     m = machine_of(1000, 1000, 1000, 1000);
-    m.threads[4] = m.threads[2] = 0.97;
+    m.read_threads[4] = 0.8;
+    m.read_threads[2] = 0.7;
+    result = run(&m, &request);
+    assert_int_equal(result.choice.n_threads, 8);
+    assert_int_equal(result.choice.n_threads_batch, 2);
+    m = machine_of(1000, 1000, 1000, 1000);
+    m.read_threads[4] = m.write_threads[4] = m.read_threads[2] = m.write_threads[2] = 0.97;
     result = run(&m, &request);
     assert_int_equal(result.choice.n_threads, 8);
     assert_int_equal(result.choice.n_threads_batch, 8);
@@ -295,9 +304,22 @@ static void test_tune__judges_pairs_and_not_sums(void **state)
     /* The machine slows down by a third on the way: inside each pair the second is better. */
     const struct tune_pair slowing[] = {{{100, 90}}, {{120, 110}}, {{135, 120}}};
     assert_int_equal(tune_judge(slowing, 3, 0.03), TUNE_TAKE);
-    /* One pair says the opposite. */
+    /* One pair says the opposite: a gain, or somebody else's moment? */
     const struct tune_pair split[] = {{{100, 90}}, {{100, 92}}, {{100, 101}}};
-    assert_int_equal(tune_judge(split, 3, 0.03), TUNE_KEEP);
+    assert_int_equal(tune_judge(split, 3, 0.03), TUNE_NOISE);
+    const struct tune_pair swayed[] = {{{72, 57}}, {{58, 54}}, {{60, 63}}};
+    assert_int_equal(tune_judge(swayed, 3, 0.03), TUNE_NOISE);
+    /* A tie is no noise, on whichever side of the margin a pair falls. */
+    const struct tune_pair tie[] = {{{100, 96}}, {{100, 100}}, {{100, 101}}};
+    assert_int_equal(tune_judge(tie, 3, 0.03), TUNE_KEEP);
+    /* Much worse, though not evenly, is a clear answer too. */
+    const struct tune_pair worse[] = {{{100, 120}}, {{100, 150}}, {{100, 130}}};
+    assert_int_equal(tune_judge(worse, 3, 0.03), TUNE_KEEP);
+    /* A smaller step has only to be not much slower. */
+    const struct tune_pair same[] = {{{100, 103}}, {{100, 100}}, {{100, 98}}};
+    assert_int_equal(tune_judge(same, 3, -0.04), TUNE_TAKE);
+    const struct tune_pair slower[] = {{{100, 106}}, {{100, 103}}, {{100, 108}}};
+    assert_int_equal(tune_judge(slower, 3, -0.04), TUNE_KEEP);
     const struct tune_pair apart[] = {{{100, 60}}, {{100, 95}}, {{100, 90}}};
     assert_int_equal(tune_judge(apart, 3, 0.03), TUNE_NOISE);
     const struct tune_pair jumping[] = {{{100, 90}}, {{170, 150}}, {{100, 90}}};
