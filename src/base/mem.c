@@ -81,14 +81,35 @@ void mem_free(void *p)
     free(p);
 }
 
+static _Thread_local unsigned long n_failures;
+
+static void *note(void *p)
+{
+    n_failures += p == NULL;
+    return p;
+}
+
 void *mem_try_alloc(size_t bytes)
 {
-    return must_fail() ? NULL : malloc(bytes ? bytes : 1);
+    return note(must_fail() ? NULL : malloc(bytes ? bytes : 1));
 }
 
 void *mem_try_realloc(void *p, size_t bytes)
 {
-    return must_fail() ? NULL : realloc(p, bytes ? bytes : 1);
+    return note(must_fail() ? NULL : realloc(p, bytes ? bytes : 1));
+}
+
+unsigned long mem_failures(void)
+{
+    return n_failures;
+}
+
+enum status mem_check(unsigned long before, enum status st, struct error *err)
+{
+    if (n_failures == before)
+        return st;
+    return error_set(err, STATUS_NO_MEMORY,
+                     "not enough memory for this request; try again shortly");
 }
 
 size_t mem_array_bytes(size_t n, size_t size)

@@ -23,5 +23,13 @@ MUST_USE void *mem_try_realloc(void *p, size_t bytes); /* on NULL `p` is unchang
  * calls the setting before still waited for, 0 where its call came. */
 long mem_fail_at(long n);
 
+/* How many mem_try_* calls of this thread have failed.  For code that writes many small texts and
+ * does not look at each: who calls it compares before and after. */
+unsigned long mem_failures(void);
+
+/* `st`, or STATUS_NO_MEMORY where a call of this thread failed since mem_failures() answered
+ * `before`: what was made since then can't be trusted, nor can a cause that was told. */
+MUST_USE enum status mem_check(unsigned long before, enum status st, struct error *err);
+
 /* n * size, or SIZE_MAX where that overflows, so that the allocation then fails. */
 size_t mem_array_bytes(size_t n, size_t size);

@@ -273,30 +273,20 @@ static void local_finish(struct turn *turn)
     mem_free(t);
 }
 
-static enum status local_start(struct engine *engine, const struct message_request *req,
-                               const struct engine_caller *caller, struct turn **out,
-                               uint32_t *out_prompt_tokens, struct error *err)
+/* From the request to a job that is queued. */
+static enum status prepare(struct local_turn *t, const struct message_request *req,
+                           const struct engine_caller *caller, struct error *err)
 {
-    struct local_turn *t = mem_zalloc(sizeof *t);
-    t->base.engine = engine;
-    t->engine = local_of(engine);
-    arena_init(&t->arena, LIMIT_REQUEST_ARENA_BYTES);
-    strbuf_init(&t->bytes, LIMIT_REPLY_BYTES);
-
     struct canon canon;
     enum status st = make_prompt(t->engine, req, &t->arena, &canon, &t->prompt, err);
     if (st != STATUS_OK)
-        goto fail;
+        return st;
     st = collect_stops(t, req);
-    if (st != STATUS_OK) {
-        error_set(err, st, "stop_sequences: too large");
-        goto fail;
-    }
+    if (st != STATUS_OK)
+        return error_set(err, st, "stop_sequences: too large");
     st = collect_tools(t, &canon);
-    if (st != STATUS_OK) {
-        error_set(err, st, "tools: too large");
-        goto fail;
-    }
+    if (st != STATUS_OK)
+        return error_set(err, st, "tools: too large");
     t->runs_nothing_broken = caller->reports_broken_input;
     struct splitter_options options = {
         .prompt = &t->prompt.chat,
@@ -307,16 +297,28 @@ static enum status local_start(struct engine *engine, const struct message_reque
         .keep_thinking = canon.enable_thinking,
     };
     t->splitter = splitter_create(&options);
-    st = submit(t, req, caller, canon.continue_last, err);
-    if (st != STATUS_OK)
-        goto fail;
+    return submit(t, req, caller, canon.continue_last, err);
+}
+
+static enum status local_start(struct engine *engine, const struct message_request *req,
+                               const struct engine_caller *caller, struct turn **out,
+                               uint32_t *out_prompt_tokens, struct error *err)
+{
+    struct local_turn *t = mem_zalloc(sizeof *t);
+    t->base.engine = engine;
+    t->engine = local_of(engine);
+    arena_init(&t->arena, LIMIT_REQUEST_ARENA_BYTES);
+    strbuf_init(&t->bytes, LIMIT_REPLY_BYTES);
+
+    unsigned long n_failures = mem_failures();
+    enum status st = mem_check(n_failures, prepare(t, req, caller, err), err);
+    if (st != STATUS_OK) {
+        local_finish(&t->base);
+        return st;
+    }
     *out = &t->base;
     *out_prompt_tokens = (uint32_t)t->prompt.n_tokens;
     return STATUS_OK;
-
-fail:
-    local_finish(&t->base);
-    return st;
 }
 
 static enum status local_count(struct engine *engine, const struct message_request *req,
@@ -327,11 +329,13 @@ static enum status local_count(struct engine *engine, const struct message_reque
     struct canon canon;
     struct engine_local *e = local_of(engine);
     size_t n_tokens = 0;
+    unsigned long n_failures = mem_failures();
     enum status st = check_ready(e, err);
     if (st == STATUS_OK)
         st = canon_make(req, render_caps(e->render), &arena, &canon, err);
     if (st == STATUS_OK)
         st = render_count(e->render, &canon, &n_tokens, err);
+    st = mem_check(n_failures, st, err);
     if (st == STATUS_OK)
         *out_tokens = (uint32_t)n_tokens;
     arena_free(&arena);
@@ -398,6 +402,26 @@ static void say_end(struct local_turn *t, struct event *out)
         out->stop_sequence = t->stops[t->last.stop_index];
 }
 
+/* Gives the splitter what the job has said, and its end.  False where some of it was lost for want
+ * of memory: then the turn has failed, since nobody could tell its reply from a whole one. */
+static bool feed_splitter(struct local_turn *t)
+{
+    unsigned long n_failures = mem_failures();
+    splitter_feed(t->splitter, strbuf_str(&t->bytes));
+    if (t->last.end != JOB_RUNNING) {
+        bool was_cut = t->last.end != JOB_END_OF_TURN && t->last.end != JOB_STOP_TEXT;
+        splitter_finish(t->splitter, was_cut);
+        t->has_ended = true;
+    }
+    if (!t->bytes.failed && mem_failures() == n_failures)
+        return true;
+    job_cancel(t->job);
+    t->has_ended = true;
+    t->last.end = JOB_FAILED;
+    error_set(&t->last.error, STATUS_NO_MEMORY, "not enough memory for the reply");
+    return false;
+}
+
 static enum status local_next(struct turn *turn, unsigned timeout_ms, struct event *out)
 {
     struct local_turn *t = turn_of(turn);
@@ -412,13 +436,7 @@ static enum status local_next(struct turn *turn, unsigned timeout_ms, struct eve
     t->last.bytes = &t->bytes;
     if (job_next(t->job, timeout_ms, &t->last) != STATUS_OK)
         return STATUS_AGAIN;
-    splitter_feed(t->splitter, strbuf_str(&t->bytes));
-    if (t->last.end != JOB_RUNNING) {
-        bool was_cut = t->last.end != JOB_END_OF_TURN && t->last.end != JOB_STOP_TEXT;
-        splitter_finish(t->splitter, was_cut);
-        t->has_ended = true;
-    }
-    if (splitter_next(t->splitter, out))
+    if (feed_splitter(t) && splitter_next(t->splitter, out))
         return STATUS_OK;
     if (!t->has_ended)
         return STATUS_AGAIN; /* progress of the prefill, or text that is held back */

@@ -490,9 +490,11 @@ static void mark_byte(struct call_scan *s, char c)
 
 static void take_byte(struct call_scan *s, char c)
 {
+    strbuf_append_char(&s->text, c);
+    if (s->text.failed)
+        return; /* no memory: nothing more is decided */
     bool was_blank = s->line_is_blank;
     s->line_is_blank = c == '\n' || (was_blank && is_blank(c));
-    strbuf_append_char(&s->text, c);
     switch (s->state) {
     case STATE_THINKING:
         if (text_ends_with(s, s->thinking_end)) {

@@ -99,6 +99,7 @@ int stopper_feed(struct stopper *s, struct str bytes, struct strbuf *out)
     size_t taken = total - keep > held_before ? total - keep - held_before : 0;
     if (bytes.len > taken)
         strbuf_append(&s->held, bytes.ptr + taken, bytes.len - taken);
+    out->failed |= s->held.failed;
     return STOPPER_NONE;
 }
 

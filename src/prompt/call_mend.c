@@ -333,6 +333,8 @@ static bool is_left_out(const struct call_mender *m, const struct member *member
 
 static void append_member(struct strbuf *out, struct str key, struct str value)
 {
+    if (out->failed)
+        return; /* perhaps without its opening brace */
     strbuf_append_cstr(out, out->data[out->len - 1] == '{' ? "\"" : ",\"");
     append_escaped(out, key);
     strbuf_append_cstr(out, "\":");

@@ -234,6 +234,7 @@ static void fill_outbox(struct job *j)
 {
     struct job_outbox *box = &j->outbox;
     strbuf_append_str(&box->bytes, strbuf_str(&j->released));
+    box->bytes.failed |= j->released.failed || j->piece.failed;
     strbuf_clear(&j->released);
     box->n_unfetched += j->n_sampled - box->n_sampled;
     box->has_progress |= box->n_prefilled != j->n_prefilled || box->n_reused != j->n_reused;
@@ -306,12 +307,14 @@ void job_finish(struct job *j, enum job_end end, const struct error *error, stru
  * control tokens that are not spelled out. */
 static bool outbox_has_news(const struct job_outbox *box)
 {
-    return box->bytes.len > 0 || box->has_progress || box->is_full || box->end != JOB_RUNNING;
+    return box->bytes.len > 0 || box->bytes.failed || box->has_progress || box->is_full ||
+           box->end != JOB_RUNNING;
 }
 
 static void outbox_take(struct job_outbox *box, struct job_output *out)
 {
     strbuf_append_str(out->bytes, strbuf_str(&box->bytes));
+    out->bytes->failed |= box->bytes.failed;
     strbuf_clear(&box->bytes);
     box->n_unfetched = 0;
     box->has_progress = false;

@@ -50,7 +50,8 @@ enum job_end {
 };
 
 struct job_output {
-    struct strbuf *bytes; /* the caller's; text released since the last call is appended */
+    struct strbuf *bytes; /* the caller's; text released since the last call is appended; it has
+                             failed where some was lost for want of memory */
     enum job_end end;     /* JOB_RUNNING while more may come */
     int stop_index;
     uint32_t n_sampled;   /* tokens sampled so far, without the one that ends the turn */

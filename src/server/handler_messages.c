@@ -35,10 +35,11 @@ static enum status read_request(struct exchange *x, enum anthropic_endpoint endp
 {
     if (x->body_len == 0)
         return error_set(err, STATUS_INVALID, "the body should be a JSON object, not empty");
+    unsigned long n_failures = mem_failures();
     enum status st = json_parse(x->body, x->body_len, JSON_STRICT, &x->doc, err);
     if (st == STATUS_OK)
         st = anthropic_read(json_root(x->doc), endpoint, &x->arena, &x->request, err);
-    return st;
+    return mem_check(n_failures, st, err);
 }
 
 static void refuse_request(struct exchange *x, const struct error *err)

@@ -6,10 +6,14 @@ that looks whole, and never the end of the program.  A sanitized build also sees
 """
 import http.client
 import json
+import os
 import re
+import signal
+import subprocess
 
 import pytest
-from support.pensieve_server import KEY, message, parse_events, script_server, wait_until
+from support.pensieve_server import (KEY, SCRIPTS, message, parse_events, program, script_server,
+                                     wait_until)
 
 MOST = 100_000  # far more allocations than any of these requests makes
 FEW = 150       # so many are made to fail one by one; of more, one in twenty
@@ -69,8 +73,8 @@ SCENARIOS = {
     "no_such_path": get("/nowhere?" + "a" * 3000),
 }
 
-# What says that it was memory, or that nothing could be said about the cause.
-REFUSALS = {413, 500, 503}
+# What says that it was memory; 500 where an answer could not be made whole.
+REFUSALS = {500, 503}
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +168,20 @@ def test_an_allocation_that_fails_costs_one_request(server, name):
     stats = server.stats()
     assert stats["bodies_bytes"] == stats["waiting"] == 0
     assert stats["started"] == stats["finished"]
+
+
+@pytest.mark.parametrize("n", range(1, 31))
+def test_a_start_without_memory_serves_or_says_why(n, tmp_path):
+    """PENSIEVE_FAIL_ALLOC counts from the first instruction."""
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PENSIEVE_FAIL_ALLOC": str(n),
+           **{k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")}}
+    process = subprocess.Popen(
+        [program(), "serve", "--port", "0", "--engine", f"script:{SCRIPTS}"], env=env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    is_up = process.stdout.readline().startswith(b"listening on ")
+    if is_up:
+        process.send_signal(signal.SIGTERM)
+    _, words = process.communicate(timeout=60)
+    assert (process.returncode == 0) == is_up, words
+    assert process.returncode >= 0, f"ended by signal {-process.returncode}: {words}"
+    assert is_up or b"memory" in words or b"pensieve: " in words

@@ -476,6 +476,63 @@ static void test_engine_local__a_model_that_breaks_ends_all_turns_and_refuses_ne
     }
 }
 
+/* ---- Allocations that fail ---- */
+
+/* One turn whose n-th allocation fails.  True where it went as it should have gone. */
+static bool try_turn(struct fixture *f, struct request *r, long n, const struct said *wanted,
+                     long *out_left)
+{
+    struct turn *t;
+    struct error err = {0};
+    struct said s;
+    uint32_t n_prompt;
+    init_said(&s);
+    mem_fail_at(n);
+    enum status st = start(f, r, &t, &n_prompt, &err);
+    if (st == STATUS_OK)
+        hear_out(t, &s);
+    *out_left = mem_fail_at(0);
+    bool is_heard = !s.text.failed && !s.stop_sequence.failed; /* else it was ours that failed */
+    bool is_right = st == STATUS_OK && s.end.type == EVENT_DONE && is_heard;
+    if (is_right && !str_equal(strbuf_str(&s.text), strbuf_str(&wanted->text)))
+        fail_msg("allocation %ld: said \"%s\"", n, strbuf_cstr(&s.text));
+    if (st != STATUS_OK && st != STATUS_NO_MEMORY && st != STATUS_TOO_LARGE)
+        fail_msg("allocation %ld: refused as \"%s\"", n, err.message);
+    free_said(&s);
+    return is_right;
+}
+
+static void test_engine_local__an_allocation_that_fails_costs_one_turn(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *more, *ask;
+    } cases[] = {
+        {"", "say:Hello"},
+        {",\"stop_sequences\":[\"lo\"],\"system\":\"Be brief.\"", "say:Hello"},
+        {TOOLS, "say:<tool_call>\\\\n{\\\"name\\\": \\\"Read\\\", \\\"arguments\\\": "
+                "{\\\"path\\\": \\\"a\\\"}}\\\\n</tool_call>"},
+        {"", "go on"},
+    };
+    struct fixture f;
+    open_engine(&f, plain_toy);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct request r;
+        struct said wanted;
+        long left = 0;
+        size_t n_failed = 0;
+        ask(&f, cases[i].more, cases[i].ask, &wanted);
+        read_request(&r, cases[i].more, cases[i].ask);
+        for (long n = 1; left == 0; n++)
+            n_failed += !try_turn(&f, &r, n, &wanted, &left);
+        assert_true(n_failed > 0);
+        assert_true(try_turn(&f, &r, 0, &wanted, &left));
+        free_said(&wanted);
+        free_request(&r);
+    }
+    close_engine(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -490,6 +547,7 @@ int main(void)
         cmocka_unit_test(test_engine_local__a_model_that_cannot_be_loaded_is_named),
         cmocka_unit_test(
             test_engine_local__a_model_that_breaks_ends_all_turns_and_refuses_new_ones),
+        cmocka_unit_test(test_engine_local__an_allocation_that_fails_costs_one_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
