@@ -39,7 +39,10 @@ enum status file_read(const char *path, struct strbuf *out, struct error *err)
             break;
         strbuf_append(out, part, (size_t)n);
         if (out->failed) {
-            st = error_set(err, STATUS_TOO_LARGE, "%s is larger than %zu bytes", path, out->limit);
+            st = out->len + (size_t)n > out->limit
+                     ? error_set(err, STATUS_TOO_LARGE, "%s is larger than %zu bytes", path,
+                                 out->limit)
+                     : error_set(err, STATUS_NO_MEMORY, "not enough memory to read %s", path);
             break;
         }
     }

@@ -7,7 +7,8 @@
 
 #include "strbuf.h"
 
-/* Reads all of `path` into `out` (its limit is the ceiling).  STATUS_NOT_FOUND, _TOO_LARGE, _IO. */
+/* Reads all of `path` into `out` (its limit is the ceiling).  STATUS_NOT_FOUND, _TOO_LARGE,
+ * _NO_MEMORY, _IO. */
 MUST_USE enum status file_read(const char *path, struct strbuf *out, struct error *err);
 
 /* Writes a temporary file beside `path` and renames it over; readers see the old or the new. */

@@ -155,7 +155,7 @@ static enum status load_script(struct engine_script *e, const struct message_req
     if (st == STATUS_OK)
         st = file_read(strbuf_cstr(&path), out, NULL);
     strbuf_free(&path);
-    if (st == STATUS_TOO_LARGE)
+    if (st == STATUS_TOO_LARGE || st == STATUS_NO_MEMORY)
         return no_memory(err);
     if (st != STATUS_OK)
         return error_set(err, STATUS_INVALID, "no script of this name");

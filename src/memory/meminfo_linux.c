@@ -16,8 +16,10 @@ static enum status read_text(const char *root, const char *folder, const char *n
     strbuf_init(&path, PATH_BYTES);
     strbuf_printf(&path, "%s%s/%s", root, folder, name);
     strbuf_init(out, FILE_BYTES);
-    enum status st = strbuf_status(&path);
-    if (st == STATUS_OK)
+    enum status st = STATUS_OK;
+    if (strbuf_status(&path) != STATUS_OK)
+        st = error_set(err, STATUS_NO_MEMORY, "not enough memory to read %s/%s", folder, name);
+    else
         st = file_read(strbuf_cstr(&path), out, err);
     strbuf_free(&path);
     if (st == STATUS_NOT_FOUND) {
