@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -381,6 +382,18 @@ def test_the_script_takes_the_short_prompt_where_the_machine_is_slow(tmp_path):
     env = meaning((tmp_path / "config" / "settings.json").read_bytes())["env"]
     assert env["CLAUDE_CODE_SIMPLE"] == "1"
     assert not (tmp_path / "home" / ".claude").exists()
+
+
+def test_the_script_finds_its_part_where_make_install_puts_it(tmp_path):
+    for name, where in [("setup-claude-code.sh", "bin"), ("claude-local", "bin"),
+                        ("claude_settings.py", "share/pensieve")]:
+        (tmp_path / where).mkdir(parents=True, exist_ok=True)
+        shutil.copy(SCRIPTS / name, tmp_path / where)
+    with HealthServer(speed=5000) as server:
+        command = [str(tmp_path / "bin" / "setup-claude-code.sh"), "--port", str(server.port)]
+        done = run_in(tmp_path, command, environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "home" / ".claude" / "settings.json").exists()
 
 
 def test_the_script_changes_nothing_without_a_server(tmp_path):
