@@ -18,6 +18,9 @@
 #include "prompt/splitter.h"
 #include "sched/sched.h"
 
+/* Words, told by their first byte: a call begins with a mark, a fence or a bracket. */
+#define WORDS_GRAMMAR "root ::= [^{}<>`|\\x00-\\x20\\[\\]] [\\U00000001-\\U0010FFFF]*"
+
 struct engine_local {
     struct engine base; /* first: pointers are cast */
     struct engine_local_options options;
@@ -46,6 +49,7 @@ struct local_turn {
     size_t n_tools;
     struct str *stops; /* arena: the template's, then the request's */
     size_t n_template_stops;
+    bool must_use_words;      /* no call, as another would be the same again */
     bool runs_nothing_broken; /* the client answers input that is no JSON with a tool error */
     bool was_clamped;         /* the window left less than max_tokens asked for */
     bool has_ended;           /* the job's end was seen */
@@ -175,7 +179,7 @@ static enum status collect_stops(struct local_turn *t, const struct message_requ
 /* What may be called, for grammar and splitter. */
 static enum status collect_tools(struct local_turn *t, const struct canon *canon)
 {
-    if (canon->tool_choice == CHAT_TOOLS_NONE)
+    if (canon->tool_choice == CHAT_TOOLS_NONE || t->must_use_words)
         return STATUS_OK;
     t->tools = arena_array(&t->arena, canon->n_callable, sizeof *t->tools);
     if (t->tools == NULL)
@@ -192,6 +196,8 @@ static enum status collect_tools(struct local_turn *t, const struct canon *canon
 static struct grammar_spec choose_grammar(const struct local_turn *t)
 {
     const struct chat_prompt *chat = &t->prompt.chat;
+    if (t->must_use_words)
+        return (struct grammar_spec){.text = STR(WORDS_GRAMMAR)};
     struct grammar_spec spec = chat->grammar;
     size_t n_bytes = 0;
     for (size_t i = 0; i < t->n_tools; i++)
@@ -284,6 +290,8 @@ static enum status prepare(struct local_turn *t, const struct message_request *r
     st = collect_stops(t, req);
     if (st != STATUS_OK)
         return error_set(err, st, "stop_sequences: too large");
+    /* Where the model reasons, what begins its reply is not for us to say. */
+    t->must_use_words = canon.must_use_words && t->prompt.chat.thinking_end[0] == '\0';
     st = collect_tools(t, &canon);
     if (st != STATUS_OK)
         return error_set(err, st, "tools: too large");

@@ -596,9 +596,8 @@ const struct call_found *call_scan_calls(const struct call_scan *s, size_t *out_
 
 bool call_scan_is_scaffold(const struct call_scan *s)
 {
-    bool is_known =
-        call_scan_place(s) == CALL_PLACE_CALL || (s->state == STATE_MARK && s->depth > 0);
-    return is_known && !(s->in_string && s->depth > 1);
+    bool is_call = s->state == STATE_OBJECT || (s->state == STATE_MARK && s->depth > 0);
+    return is_call && !(s->in_string && s->depth > 1);
 }
 
 enum call_verdict call_scan_finish(struct call_scan *s, bool was_cut)

@@ -76,7 +76,8 @@ size_t call_scan_length(const struct call_scan *s);   /* bytes seen */
 /* The tool and the first byte of the arguments, in CALL. */
 struct call_found call_scan_current(const struct call_scan *s);
 
-/* Whether what comes next is scaffold of a call (braces, keys, names), not an argument's text. */
+/* Whether what comes next is scaffold of what is, or may be, a call (braces, keys, the tool's
+ * name), not an argument's text. */
 bool call_scan_is_scaffold(const struct call_scan *s);
 
 /* The calls that are whole so far, of what is held back. */

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "prompt/canon_text.h"
+#include "prompt/repetition.h"
 #include "prompt/text_tools.h"
 
 /* A call of the last assistant run that waits for its result. */
@@ -633,6 +634,8 @@ enum status canon_make(const struct message_request *req, const struct chat_caps
     if (st == STATUS_OK)
         st = write_messages(&b);
     joined_free(&b.text);
+    if (st == STATUS_OK)
+        out->must_use_words = out->tool_choice == CHAT_TOOLS_AUTO && repetition_found(req);
     if (st == STATUS_TOO_LARGE)
         return error_set(err, st, "the conversation is larger than this server accepts");
     return st;

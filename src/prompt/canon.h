@@ -38,7 +38,9 @@ struct canon {
         text_tools; /* the template knows no tools: they are described in the system text, and calls
                        and results are plain text (see text_tools.h); `tools` is empty then */
     bool enable_thinking;
-    bool continue_last; /* the request ends with the assistant's own words */
+    bool must_use_words; /* the last two turns made the same calls with the same results: a third
+                            would bring nothing new (prompt/repetition.h) */
+    bool continue_last;  /* the request ends with the assistant's own words */
     struct str json_schema;
 };
 

@@ -1,0 +1,127 @@
+#include "prompt/repetition.h"
+
+#include "base/limits.h"
+#include "wire/json_in.h"
+
+static const struct tool *find_tool(const struct message_request *req, struct str name)
+{
+    for (size_t i = 0; i < req->n_tools; i++)
+        if (str_equal(req->tools[i].name, name))
+            return &req->tools[i];
+    return NULL;
+}
+
+static bool print_equal(const struct json *a, const struct json *b)
+{
+    struct strbuf x, y;
+    strbuf_init(&x, LIMIT_BODY_BYTES);
+    strbuf_init(&y, LIMIT_BODY_BYTES);
+    json_print_sorted(&x, a);
+    json_print_sorted(&y, b);
+    bool is_equal = str_equal(strbuf_str(&x), strbuf_str(&y));
+    strbuf_free(&x);
+    strbuf_free(&y);
+    return is_equal;
+}
+
+static const struct json *member(const struct json *object, struct str key)
+{
+    for (struct json_iter it = json_iter(object); json_next(&it);)
+        if (str_equal(it.key, key))
+            return it.value;
+    return NULL;
+}
+
+/* Equal in what the schema demands, as models play with the optional members; in everything where
+ * it demands nothing. */
+static bool inputs_equal(const struct json *schema, const struct json *a, const struct json *b)
+{
+    const struct json *required = json_get(schema, "required");
+    if (json_type(required) != JSON_ARRAY || json_length(required) == 0)
+        return print_equal(a, b);
+    for (struct json_iter it = json_iter(required); json_next(&it);) {
+        const struct json *x = member(a, json_string(it.value));
+        const struct json *y = member(b, json_string(it.value));
+        if (x == NULL || y == NULL || !print_equal(x, y))
+            return false;
+    }
+    return true;
+}
+
+static bool calls_equal(const struct message_request *req, const struct block *a,
+                        const struct block *b)
+{
+    if (!str_equal(a->name, b->name))
+        return false;
+    const struct tool *tool = find_tool(req, a->name);
+    struct json_doc *schema = NULL, *x = NULL, *y = NULL;
+    bool is_equal = false;
+    if (json_parse_copy(tool != NULL ? tool->schema_json : STR("{}"), JSON_STRICT, &schema, NULL) ==
+            STATUS_OK &&
+        json_parse_copy(a->input_json, JSON_STRICT, &x, NULL) == STATUS_OK &&
+        json_parse_copy(b->input_json, JSON_STRICT, &y, NULL) == STATUS_OK)
+        is_equal = inputs_equal(json_root(schema), json_root(x), json_root(y));
+    json_doc_free(schema);
+    json_doc_free(x);
+    json_doc_free(y);
+    return is_equal;
+}
+
+static bool results_equal(const struct block *a, const struct block *b)
+{
+    if (a->is_error != b->is_error || a->n_content != b->n_content)
+        return false;
+    for (size_t i = 0; i < a->n_content; i++)
+        if (a->content[i].type != b->content[i].type ||
+            !str_equal(a->content[i].text, b->content[i].text))
+            return false;
+    return true;
+}
+
+static const struct block *next_of(const struct message *m, enum block_type type, size_t *at)
+{
+    while (*at < m->n_blocks)
+        if (m->blocks[(*at)++].type == type)
+            return &m->blocks[*at - 1];
+    return NULL;
+}
+
+/* Whether the blocks of `type` in two messages are equal, one by one, and there is one at least. */
+static bool rounds_equal(const struct message_request *req, const struct message *a,
+                         const struct message *b, enum block_type type)
+{
+    size_t at_a = 0, at_b = 0;
+    const struct block *x = next_of(a, type, &at_a);
+    const struct block *y = next_of(b, type, &at_b);
+    if (x == NULL)
+        return false;
+    while (x != NULL && y != NULL) {
+        bool is_equal = type == BLOCK_TOOL_USE ? calls_equal(req, x, y) : results_equal(x, y);
+        if (!is_equal)
+            return false;
+        x = next_of(a, type, &at_a);
+        y = next_of(b, type, &at_b);
+    }
+    return x == NULL && y == NULL;
+}
+
+/* A message that only brings results: whatever else the user says is a new wish. */
+static bool only_results(const struct message *m)
+{
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (m->blocks[i].type != BLOCK_TOOL_RESULT)
+            return false;
+    return m->n_blocks > 0;
+}
+
+bool repetition_found(const struct message_request *req)
+{
+    if (req->n_messages < 4)
+        return false;
+    const struct message *m = &req->messages[req->n_messages - 4];
+    bool is_two_rounds = m[0].role == ROLE_ASSISTANT && m[1].role == ROLE_USER &&
+                         m[2].role == ROLE_ASSISTANT && m[3].role == ROLE_USER &&
+                         only_results(&m[1]) && only_results(&m[3]);
+    return is_two_rounds && rounds_equal(req, &m[0], &m[2], BLOCK_TOOL_USE) &&
+           rounds_equal(req, &m[1], &m[3], BLOCK_TOOL_RESULT);
+}
