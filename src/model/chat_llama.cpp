@@ -310,12 +310,11 @@ std::string format_key(const struct chat_inputs *in, const common_chat_templates
     return key;
 }
 
-format_ptr make_format(common_chat_params *params, bool is_continuation)
+format_ptr make_format(common_chat_params *params)
 {
     auto format = std::make_shared<reply_format>();
     format->parser = common_chat_parser_params(*params);
     format->parser.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
-    format->parser.is_continuation = is_continuation;
     if (!params->parser.empty())
         format->parser.parser.load(params->parser);
     params->prompt.clear();
@@ -330,6 +329,15 @@ bool ends_with(const std::string &text, const std::string &end)
            text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
+/* To the library, words of the assistant's that are to be continued are a part of what opens the
+ * reply.  Here they belong to the prompt: what reads and holds the reply begins behind them. */
+void leave_words_to_prompt(const std::string &words, common_chat_params *params)
+{
+    std::string *opening = &params->generation_prompt;
+    if (ends_with(*opening, words))
+        opening->resize(opening->size() - words.size());
+}
+
 /* Text and format the library's way. */
 format_ptr apply_library(const struct chat_template *t, const struct chat_inputs *in,
                          const common_chat_templates_inputs &inputs, std::string *text)
@@ -337,7 +345,9 @@ format_ptr apply_library(const struct chat_template *t, const struct chat_inputs
     common_chat_params params = common_chat_templates_apply(t->templates.get(), inputs);
     *text = params.prompt;
     tighten_grammar(in, &params);
-    return make_format(&params, in->continue_last);
+    if (in->continue_last)
+        leave_words_to_prompt(inputs.messages.back().content, &params);
+    return make_format(&params);
 }
 
 format_ptr apply_template(const struct chat_template *t, const struct chat_inputs *in,

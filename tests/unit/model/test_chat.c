@@ -43,7 +43,7 @@ static const struct chat_message called[] = {
 };
 static const struct chat_message opened[] = {
     {.role = "user", .content = TEXT("Say it.")},
-    {.role = "assistant", .content = TEXT("It")},
+    {.role = "assistant", .content = TEXT("Quite")},
 };
 
 static struct chat_template *open_template(const char *source)
@@ -173,10 +173,35 @@ static void test_chat__what_is_kept_between_renderings_never_shows(void **state)
     }
 }
 
+/* What reads and holds the reply begins behind words that are to be continued. */
+static void test_chat__words_to_be_continued_belong_to_the_prompt(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < FIXTURE_TEMPLATES; i++) {
+        struct chat_template *t = open_template(fixture_templates[i].source);
+        struct chat_inputs in = nth_inputs(3, chat_template_get_caps(t));
+        struct chat_prompt p;
+        struct chat_reply reply;
+        struct error err = {0};
+        assert_true(in.continue_last);
+        assert_int_equal(chat_render(t, &in, &p, &err), STATUS_OK);
+        assert_string_equal(p.text + p.len - strlen("Quite"), "Quite");
+        assert_null(strstr(p.generation_prompt, "Quite"));
+        assert_int_equal(str_find(p.grammar.prefix, STR("Quite")), SIZE_MAX);
+        assert_int_equal(chat_parse(&p, STR(" so."), false, &reply), STATUS_OK);
+        assert_int_equal(str_find(reply.content, STR("Quite")), SIZE_MAX);
+        assert_true(str_find(reply.content, STR("so.")) != SIZE_MAX);
+        chat_reply_free(&reply);
+        chat_prompt_free(&p);
+        chat_template_free(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chat__what_is_kept_between_renderings_never_shows),
+        cmocka_unit_test(test_chat__words_to_be_continued_belong_to_the_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
