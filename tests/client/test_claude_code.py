@@ -23,6 +23,17 @@ def test_it_runs_a_tool_and_sends_the_result_back(scripted, tmp_path):
     assert "It is done." in done.stdout
 
 
+@pytest.mark.parametrize("tool", ["Write", "Edit"])
+def test_half_a_call_writes_nothing(scripted, tmp_path, tool):
+    """A reply that was cut inside the input of a call: its input is no JSON, and nobody closes it."""
+    done = run(scripted.url, tmp_path, "--print", f"cut{tool.lower()}", "--tools", tool,
+               "--dangerously-skip-permissions", "--output-format", "stream-json", "--verbose",
+               extra={"IS_SANDBOX": "1"})
+    assert "Nothing was written." in done.stdout, done.stderr
+    assert '"is_error":true' in done.stdout
+    assert not list((tmp_path / "work").rglob("cut.txt"))
+
+
 def test_a_wrong_key_fails_at_once(scripted, tmp_path):
     before = scripted.stats()["started"]
     done = run(scripted.url, tmp_path, "--bare", "-p", "hello", key="wrong", timeout=60)
