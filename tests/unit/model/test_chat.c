@@ -65,7 +65,7 @@ static struct chat_inputs nth_inputs(size_t n, const struct chat_caps *caps)
         const struct chat_message *messages;
         size_t n;
     } talks[TALKS] = {{asked, 1}, {answered, 3}, {called, 3}, {opened, 2}};
-    size_t talk = talks[n % TALKS].messages == called && !caps->tool_calls ? 0 : n % TALKS;
+    size_t talk = talks[n % TALKS].messages == called && !caps->tool_calls ? 1 : n % TALKS;
     size_t which_tools = n / TALKS % TOOLS;
     bool is_forced = n / (TALKS * TOOLS) % CHOICES == 1;
     struct chat_inputs in = {
@@ -148,29 +148,42 @@ static void check_same_words(const struct chat_template *t, const struct chat_in
 
 /* Two copies of one template: one reads the conversations forwards, one backwards, so that what is
  * made anew here was kept there. */
+static void check_template(const char *source)
+{
+    struct chat_prompt forwards[ALL], backwards;
+    struct error err = {0};
+    struct chat_template *a = open_template(source);
+    struct chat_template *b = open_template(source);
+    for (size_t n = 0; n < ALL; n++) {
+        struct chat_inputs in = nth_inputs(n, chat_template_get_caps(a));
+        assert_int_equal(chat_render(a, &in, &forwards[n], &err), STATUS_OK);
+    }
+    for (size_t n = ALL; n-- > 0;) {
+        struct chat_inputs in = nth_inputs(n, chat_template_get_caps(b));
+        assert_int_equal(chat_render(b, &in, &backwards, &err), STATUS_OK);
+        check_same_prompt(&forwards[n], &backwards);
+        check_same_words(a, &in, &backwards);
+        chat_prompt_free(&forwards[n]);
+        chat_prompt_free(&backwards);
+    }
+    chat_template_free(a);
+    chat_template_free(b);
+}
+
 static void test_chat__what_is_kept_between_renderings_never_shows(void **state)
 {
     (void)state;
-    struct chat_prompt forwards[ALL], backwards;
-    struct error err = {0};
-    for (size_t i = 0; i < FIXTURE_TEMPLATES; i++) {
-        struct chat_template *a = open_template(fixture_templates[i].source);
-        struct chat_template *b = open_template(fixture_templates[i].source);
-        for (size_t n = 0; n < ALL; n++) {
-            struct chat_inputs in = nth_inputs(n, chat_template_get_caps(a));
-            assert_int_equal(chat_render(a, &in, &forwards[n], &err), STATUS_OK);
-        }
-        for (size_t n = ALL; n-- > 0;) {
-            struct chat_inputs in = nth_inputs(n, chat_template_get_caps(b));
-            assert_int_equal(chat_render(b, &in, &backwards, &err), STATUS_OK);
-            check_same_prompt(&forwards[n], &backwards);
-            check_same_words(a, &in, &backwards);
-            chat_prompt_free(&forwards[n]);
-            chat_prompt_free(&backwards);
-        }
-        chat_template_free(a);
-        chat_template_free(b);
-    }
+    for (size_t i = 0; i < FIXTURE_TEMPLATES; i++)
+        check_template(fixture_templates[i].source);
+}
+
+static void test_chat__a_reply_that_opens_otherwise_is_read_otherwise(void **state)
+{
+    (void)state;
+    check_template(
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+        "{% if messages|length > 1 %}{{ '<note>\\n' }}{% endif %}{% endif %}");
 }
 
 /* What reads and holds the reply begins behind words that are to be continued. */
@@ -201,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chat__what_is_kept_between_renderings_never_shows),
+        cmocka_unit_test(test_chat__a_reply_that_opens_otherwise_is_read_otherwise),
         cmocka_unit_test(test_chat__words_to_be_continued_belong_to_the_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
