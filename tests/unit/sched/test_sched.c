@@ -363,9 +363,64 @@ static void test_sched__destroying_ends_what_runs(void **state)
     strbuf_free(&text);
 }
 
+/* One turn of `prompt` with the two ends that are no token of the model's own. */
+static struct job_output run_turn(struct fixture *f, const char *prompt, model_token turn_begin,
+                                  bool must_speak, struct strbuf *text)
+{
+    model_token *tokens;
+    size_t n;
+    struct job *j;
+    assert_int_equal(model_tokenize(f->model, str_from(prompt), true, &tokens, &n), STATUS_OK);
+    struct job_params params = {.tokens = tokens,
+                                .n_tokens = n,
+                                .max_tokens = 20,
+                                .n_window = 400,
+                                .turn_begin = turn_begin,
+                                .must_speak = must_speak,
+                                .sampler = {.top_p = 1, .repeat_penalty = 1}};
+    assert_int_equal(sched_submit(f->sched, &params, &j, NULL), STATUS_OK);
+    strbuf_clear(text);
+    struct job_output out = read_all(j, text);
+    job_release(j);
+    mem_free(tokens);
+    return out;
+}
+
+static void test_sched__a_reply_that_must_speak_is_not_empty(void **state)
+{
+    (void)state;
+    static const char prompt[] = "<|im_start|>user\nsay:<|im_end|>\n<|im_start|>assistant\n";
+    struct fixture f = make(4096, 2, 0, 0);
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    struct job_output out = run_turn(&f, prompt, MODEL_NO_TOKEN, false, &text);
+    assert_int_equal(out.end, JOB_END_OF_TURN);
+    assert_int_equal(out.n_sampled, 0);
+    out = run_turn(&f, prompt, MODEL_NO_TOKEN, true, &text);
+    assert_true(out.n_sampled > 0);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
+static void test_sched__what_begins_a_turn_ends_the_one_before(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 2, 0, 0);
+    struct strbuf text;
+    strbuf_init(&text, 10000);
+    struct job_output out = run_turn(&f, "say:abcd\n", 'c', false, &text);
+    assert_int_equal(out.end, JOB_END_OF_TURN);
+    assert_int_equal(out.n_sampled, 2);
+    CHECK_STR(strbuf_str(&text), "ab");
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sched__a_reply_that_must_speak_is_not_empty),
+        cmocka_unit_test(test_sched__what_begins_a_turn_ends_the_one_before),
         cmocka_unit_test(test_sched__says_what_the_model_says),
         cmocka_unit_test(test_sched__the_same_prompt_again_computes_one_token),
         cmocka_unit_test(test_sched__a_longer_conversation_goes_on_from_prompt_and_reply),
