@@ -11,6 +11,11 @@ enum {
     /* Texts of a grammar, its triggers and the stops, with the arena's own overhead. */
     TEXTS_BYTES = 3 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
         64 * 1024,
+    /* A reply whose last LOOP_TOKENS repeat one passage of at most LOOP_PASSAGE goes on like that
+     * to max_tokens; it is looked at each LOOP_STRIDE. */
+    LOOP_TOKENS = 384,
+    LOOP_PASSAGE = 64,
+    LOOP_STRIDE = 32,
     BLANK_TOKENS = 8,   /* a model that has nothing but blanks to say may end after so many */
     PIECE_BYTES = 4096, /* more than the longest token of any vocabulary */
 };
@@ -201,6 +206,21 @@ static bool has_said_enough(const struct job *j, struct model *m)
            (j->grammar == NULL || !m->ops->grammar_in_call(j->grammar));
 }
 
+/* Whether the reply goes round in circles.  Not asked inside a call: files may repeat themselves.
+ */
+static bool is_looping(const struct job *j, struct model *m)
+{
+    if (j->n_sampled < LOOP_TOKENS || j->n_sampled % LOOP_STRIDE != 0 ||
+        (j->grammar != NULL && m->ops->grammar_in_call(j->grammar)))
+        return false;
+    const model_token *end = j->tokens + j->n_tokens;
+    for (size_t passage = 1; passage <= LOOP_PASSAGE; passage++)
+        if (memcmp(end - LOOP_TOKENS + passage, end - LOOP_TOKENS,
+                   (LOOP_TOKENS - passage) * sizeof *end) == 0)
+            return true;
+    return false;
+}
+
 enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
 {
     INVARIANT(prefix_leaf_length(j->leaf) == j->n_tokens);
@@ -226,7 +246,7 @@ enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
         return JOB_MAX_TOKENS;
     if (j->n_tokens == j->n_window)
         return JOB_WINDOW;
-    return JOB_RUNNING;
+    return is_looping(j, m) ? JOB_END_OF_TURN : JOB_RUNNING;
 }
 
 /* Moves what is new into the outbox, whose mutex is held. */

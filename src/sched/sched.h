@@ -41,7 +41,7 @@ struct job_params {
 
 enum job_end {
     JOB_RUNNING,
-    JOB_END_OF_TURN, /* the model ended it */
+    JOB_END_OF_TURN, /* the model ended it, or only repeated itself any more */
     JOB_STOP_TEXT,   /* one of `stops` came; stop_index says which */
     JOB_MAX_TOKENS,
     JOB_WINDOW, /* prompt + reply fill the window */

@@ -416,9 +416,42 @@ static void test_sched__what_begins_a_turn_ends_the_one_before(void **state)
     strbuf_free(&text);
 }
 
+static void test_sched__a_reply_that_goes_round_in_circles_is_ended(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 2, 0, 0);
+    struct strbuf text, prompt;
+    strbuf_init(&text, 10000);
+    strbuf_init(&prompt, 10000);
+    strbuf_append_cstr(&prompt, "say:");
+    for (int i = 0; i < 300; i++)
+        strbuf_append_cstr(&prompt, "ab ");
+    strbuf_append_cstr(&prompt, "never said\n");
+    struct job *j = submit(&f, strbuf_cstr(&prompt), 2000, 4000, NULL, 0);
+    struct job_output out = read_all(j, &text);
+    job_release(j);
+    assert_int_equal(out.end, JOB_END_OF_TURN);
+    assert_in_range(out.n_sampled, 384, 384 + 32);
+
+    strbuf_clear(&prompt);
+    strbuf_append_cstr(&prompt, "say:"); /* the same passage, but never the same twice in a row */
+    for (int i = 0; i < 150; i++)
+        strbuf_printf(&prompt, "ab %d ", i);
+    strbuf_append_cstr(&prompt, "all said\n");
+    strbuf_clear(&text);
+    j = submit(&f, strbuf_cstr(&prompt), 2000, 4000, NULL, 0);
+    (void)read_all(j, &text);
+    job_release(j);
+    assert_int_not_equal(str_find(strbuf_str(&text), STR("all said")), SIZE_MAX);
+    sched_destroy(f.sched);
+    strbuf_free(&prompt);
+    strbuf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sched__a_reply_that_goes_round_in_circles_is_ended),
         cmocka_unit_test(test_sched__a_reply_that_must_speak_is_not_empty),
         cmocka_unit_test(test_sched__what_begins_a_turn_ends_the_one_before),
         cmocka_unit_test(test_sched__says_what_the_model_says),
