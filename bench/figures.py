@@ -4,7 +4,7 @@
     bench/figures.py [--program build/release/pensieve] [--model qwen2.5-coder:1.5b] [--json FILE]
 
 For one server process: time from exec to the first answered /health and to a loaded model; resident
-memory, anonymous and file-backed, idle and at its peak; then for prompts of about 100, 4,000 and
+memory, anonymous and file-backed, idle, with four requests at once, and at the end; then for prompts of about 100, 4,000 and
 12,000 tokens the time to the first token and the speed of reading and of writing; last the time
 that the wrapper script adds before `claude` starts.  Everything goes over loopback.  The machine's
 other work shows in the figures: compare only figures of one run.
@@ -18,7 +18,10 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+
+import servers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KEY = os.environ.get("PENSIEVE_API_KEY", "pensieve-local-token")
@@ -94,6 +97,17 @@ def ask(port, n_tokens, seed, max_tokens=64):
             "said": said}
 
 
+def peak_of_four(process, port):
+    """The highest memory while four requests of 200 tokens get 256 each, at once."""
+    with servers.MemoryWatch(process.pid) as watch:
+        clients = [threading.Thread(target=ask, args=(port, 200, 1000 + i, 256)) for i in range(4)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+    return watch.peak
+
+
 def wrapper_overhead_ms(port):
     """Median time of claude-local with a `claude` that does nothing, less that `claude` alone."""
     with tempfile.TemporaryDirectory() as folder:
@@ -128,6 +142,7 @@ def main():
     try:
         figures = {"model": args.model, "first_health_s": first_health, "loaded_s": loaded,
                    "window": health.get("context_window"), "idle_mib": memory_mib(process.pid)}
+        figures["four_at_once_mib"] = peak_of_four(process, port)
         figures["prompts"] = [ask(port, n, seed=n) for n in args.prompts]
         figures["again"] = ask(port, args.prompts[-1], seed=args.prompts[-1])
         figures["after_mib"] = memory_mib(process.pid)
