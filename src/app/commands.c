@@ -69,15 +69,16 @@ static void print_progress(const struct fetch_progress *p, void *arg)
 {
     int *last_tenth = arg;
     double done = p->total_bytes > 0 ? (double)p->done_bytes / (double)p->total_bytes : 0;
-    double left_s =
-        p->bytes_per_s > 0 ? (double)(p->total_bytes - p->done_bytes) / p->bytes_per_s : 0;
+    char speed[64] = ""; /* nothing is said before one is known */
+    if (p->bytes_per_s > 0)
+        snprintf(speed, sizeof speed, "%.1f MB/s  %.0f s left  ", p->bytes_per_s / 1e6,
+                 (double)(p->total_bytes - p->done_bytes) / p->bytes_per_s);
     bool is_terminal = isatty(STDERR_FILENO);
     if (!is_terminal && (int)(done * 10) == *last_tenth)
         return;
     *last_tenth = (int)(done * 10);
-    fprintf(stderr, "%s%5.1f %%  %.1f of %.1f MB  %.1f MB/s  %.0f s left  (%s)%s",
-            is_terminal ? "\r\033[K" : "", done * 100, (double)p->done_bytes / 1e6,
-            (double)p->total_bytes / 1e6, p->bytes_per_s / 1e6, left_s, p->what,
+    fprintf(stderr, "%s%5.1f %%  %.1f of %.1f MB  %s(%s)%s", is_terminal ? "\r\033[K" : "",
+            done * 100, (double)p->done_bytes / 1e6, (double)p->total_bytes / 1e6, speed, p->what,
             is_terminal ? "" : "\n");
 }
 
