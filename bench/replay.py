@@ -5,7 +5,8 @@
 
 A recording is a JSON file with "method", "path", "headers" (pairs) and "body"; the files of one
 folder are one conversation, sent in order.  Each POST /v1/messages goes out as a stream through the
-official Python SDK, whose own accumulator must be able to build the message.  Checked for each:
+official Python SDK, under the recorded user agent, and the SDK's own accumulator must be able to
+build the message.  Checked for each:
 
   * the stream is well formed, and usage adds up to what count_tokens says of the same body;
   * a request that goes on with the conversation of the one before reads at least 95 % of that one's
@@ -33,13 +34,16 @@ def conversation_goes_on(before, now):
             and head(before) == head(now))
 
 
-def send(client, path, body, max_tokens):
+def send(client, record, max_tokens):
+    body = record["body"]
+    agent = {k: v for k, v in record["headers"] if k.lower() == "user-agent"}
     sent = dict(body, max_tokens=min(max_tokens, body.get("max_tokens", max_tokens)))
     fixed = {key: sent.pop(key) for key in ("model", "messages", "max_tokens")}
     sent.pop("stream", None)
     begin = time.monotonic()
     first = None
-    with client.messages.stream(**fixed, extra_body=sent, timeout=3600) as stream:
+    with client.messages.stream(**fixed, extra_body=sent, extra_headers=agent,
+                                timeout=3600) as stream:
         for event in stream:
             if first is None and event.type == "content_block_delta":
                 first = time.monotonic() - begin
@@ -59,7 +63,7 @@ def replay_folder(client, folder, max_tokens):
             model=body["model"], messages=body["messages"],
             extra_body={k: body[k] for k in ("system", "tools", "tool_choice", "thinking",
                                              "output_config") if k in body}).input_tokens
-        message, first, total = send(client, record["path"], body, max_tokens)
+        message, first, total = send(client, record, max_tokens)
         usage = message.usage
         prompt = (usage.input_tokens + (usage.cache_read_input_tokens or 0)
                   + (usage.cache_creation_input_tokens or 0))

@@ -385,6 +385,20 @@ static enum stop_reason reason_of(const struct local_turn *t)
     }
 }
 
+static void say_call_is_broken(const struct local_turn *t, struct event *out)
+{
+    out->type = EVENT_FAILED;
+    if (t->last.end == JOB_CALL_LOOP)
+        error_set(&out->error, STATUS_INTERNAL,
+                  "the model repeated itself without end inside the input of a tool call, and was "
+                  "stopped; nothing of that call may be run: ask again, or in other words");
+    else
+        error_set(&out->error, STATUS_TOO_LONG,
+                  "the reply was cut inside the input of a tool call, at the end of the context "
+                  "window of %u tokens; nothing of that call may be run: shorten the conversation",
+                  t->engine->options.n_window);
+}
+
 static void say_end(struct local_turn *t, struct event *out)
 {
     t->has_said_end = true;
@@ -397,11 +411,7 @@ static void say_end(struct local_turn *t, struct event *out)
         return;
     }
     if (splitter_is_broken(t->splitter) && !t->runs_nothing_broken) {
-        out->type = EVENT_FAILED;
-        error_set(&out->error, STATUS_TOO_LONG,
-                  "the reply was cut inside the input of a tool call, at the end of the context "
-                  "window of %u tokens; nothing of that call may be run: shorten the conversation",
-                  t->engine->options.n_window);
+        say_call_is_broken(t, out);
         return;
     }
     out->type = EVENT_DONE;

@@ -12,8 +12,10 @@ enum {
     TEXTS_BYTES = 3 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
         64 * 1024,
     /* A reply whose last LOOP_TOKENS repeat one passage of at most LOOP_PASSAGE goes on like that
-     * to max_tokens; it is looked at each LOOP_STRIDE. */
+     * to max_tokens; it is looked at each LOOP_STRIDE.  Inside a call it may be a file's text, such
+     * as a table of zeros, and is given longer. */
     LOOP_TOKENS = 384,
+    LOOP_CALL_TOKENS = 2048,
     LOOP_PASSAGE = 64,
     LOOP_STRIDE = 32,
     BLANK_TOKENS = 8,   /* a model that has nothing but blanks to say may end after so many */
@@ -198,27 +200,37 @@ static model_token draw_token(struct job *j, struct model *m, const float *logit
     return token;
 }
 
+static bool is_in_call(const struct job *j, struct model *m)
+{
+    return j->grammar != NULL && m->ops->grammar_in_call(j->grammar);
+}
+
 /* A call that max_tokens would cut goes on to the end of the window: half a call must never run,
  * and most calls are short. */
 static bool has_said_enough(const struct job *j, struct model *m)
 {
-    return j->n_sampled >= j->max_tokens &&
-           (j->grammar == NULL || !m->ops->grammar_in_call(j->grammar));
+    return j->n_sampled >= j->max_tokens && !is_in_call(j, m);
 }
 
-/* Whether the reply goes round in circles.  Not asked inside a call: files may repeat themselves.
- */
-static bool is_looping(const struct job *j, struct model *m)
+/* Whether the last n tokens are one passage over and over. */
+static bool repeats_itself(const struct job *j, size_t n)
 {
-    if (j->n_sampled < LOOP_TOKENS || j->n_sampled % LOOP_STRIDE != 0 ||
-        (j->grammar != NULL && m->ops->grammar_in_call(j->grammar)))
-        return false;
-    const model_token *end = j->tokens + j->n_tokens;
+    const model_token *begin = j->tokens + j->n_tokens - n;
     for (size_t passage = 1; passage <= LOOP_PASSAGE; passage++)
-        if (memcmp(end - LOOP_TOKENS + passage, end - LOOP_TOKENS,
-                   (LOOP_TOKENS - passage) * sizeof *end) == 0)
+        if (memcmp(begin + passage, begin, (n - passage) * sizeof *begin) == 0)
             return true;
     return false;
+}
+
+/* How a reply ends that goes round in circles; JOB_RUNNING where it does not. */
+static enum job_end look_for_loop(const struct job *j, struct model *m)
+{
+    if (j->n_sampled < LOOP_TOKENS || j->n_sampled % LOOP_STRIDE != 0)
+        return JOB_RUNNING;
+    if (!is_in_call(j, m))
+        return repeats_itself(j, LOOP_TOKENS) ? JOB_END_OF_TURN : JOB_RUNNING;
+    bool is_loop = j->n_sampled >= LOOP_CALL_TOKENS && repeats_itself(j, LOOP_CALL_TOKENS);
+    return is_loop ? JOB_CALL_LOOP : JOB_RUNNING;
 }
 
 enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
@@ -246,7 +258,7 @@ enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
         return JOB_MAX_TOKENS;
     if (j->n_tokens == j->n_window)
         return JOB_WINDOW;
-    return is_looping(j, m) ? JOB_END_OF_TURN : JOB_RUNNING;
+    return look_for_loop(j, m);
 }
 
 /* Moves what is new into the outbox, whose mutex is held. */

@@ -44,7 +44,8 @@ enum job_end {
     JOB_END_OF_TURN, /* the model ended it, or only repeated itself any more */
     JOB_STOP_TEXT,   /* one of `stops` came; stop_index says which */
     JOB_MAX_TOKENS,
-    JOB_WINDOW, /* prompt + reply fill the window */
+    JOB_WINDOW,    /* prompt + reply fill the window */
+    JOB_CALL_LOOP, /* the model only repeated itself any more inside a tool call */
     JOB_CANCELLED,
     JOB_FAILED, /* see error */
 };

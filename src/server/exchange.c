@@ -55,9 +55,12 @@ static void log_exchange(const struct exchange *x)
                  x->usage.output_tokens);
         return;
     }
-    log_info("%s %s %.*s %d %" PRIu64 " ms", x->request_id,
-             x->head.method_name != NULL ? x->head.method_name : "-", (int)path.len,
-             path.len > 0 ? path.ptr : "", status, clock_now_ms() - x->started_ms);
+    /* What watches the server asks several times a second: no news as long as it is answered. */
+    bool is_watching = str_is(path, "/health") || str_is(path, "/metrics");
+    (status == 200 && is_watching ? log_debug : log_info)(
+        "%s %s %.*s %d %" PRIu64 " ms", x->request_id,
+        x->head.method_name != NULL ? x->head.method_name : "-", (int)path.len,
+        path.len > 0 ? path.ptr : "", status, clock_now_ms() - x->started_ms);
 }
 
 void exchange_release(struct exchange *x)

@@ -448,9 +448,100 @@ static void test_sched__a_reply_that_goes_round_in_circles_is_ended(void **state
     strbuf_free(&text);
 }
 
+/* ---- A grammar that is inside a call from the first token on, and forbids nothing ---- */
+
+static struct grammar *call_create(const struct model *m, const struct grammar_spec *spec)
+{
+    (void)spec;
+    return (struct grammar *)m; /* any pointer: only these functions see it */
+}
+
+static void call_free(struct grammar *g)
+{
+    (void)g;
+}
+
+static bool call_allows(struct grammar *g, model_token token)
+{
+    (void)g;
+    (void)token;
+    return true;
+}
+
+static void call_accept(struct grammar *g, model_token token)
+{
+    (void)g;
+    (void)token;
+}
+
+static bool call_in_call(struct grammar *g)
+{
+    (void)g;
+    return true;
+}
+
+/* Runs one job inside a call; its reply is n times "ab " and "all said". */
+static struct job_output run_call(uint32_t n, struct strbuf *text)
+{
+    struct fixture f = make(16384, 2, 0, 0);
+    struct model_ops ops = *f.model->ops;
+    ops.grammar_create = call_create;
+    ops.grammar_free = call_free;
+    ops.grammar_allows = call_allows;
+    ops.grammar_accept = call_accept;
+    ops.grammar_in_call = call_in_call;
+    f.model->ops = &ops;
+
+    struct strbuf prompt;
+    strbuf_init(&prompt, 16000);
+    strbuf_append_cstr(&prompt, "say:");
+    for (uint32_t i = 0; i < n; i++)
+        strbuf_append_cstr(&prompt, "ab ");
+    strbuf_append_cstr(&prompt, "all said\n");
+    model_token *tokens;
+    size_t n_tokens;
+    struct job *j;
+    struct grammar_call tool = {.name = STR("any"), .schema_json = STR("{}")};
+    assert_int_equal(model_tokenize(f.model, strbuf_str(&prompt), true, &tokens, &n_tokens),
+                     STATUS_OK);
+    struct job_params params = {.tokens = tokens,
+                                .n_tokens = n_tokens,
+                                .max_tokens = 16,
+                                .turn_begin = MODEL_NO_TOKEN,
+                                .n_window = 16000,
+                                .sampler = {.top_p = 1, .repeat_penalty = 1},
+                                .grammar = {.calls = &tool, .n_calls = 1}};
+    assert_int_equal(sched_submit(f.sched, &params, &j, NULL), STATUS_OK);
+    strbuf_clear(text);
+    struct job_output out = read_all(j, text);
+    job_release(j);
+    sched_destroy(f.sched);
+    mem_free(tokens);
+    strbuf_free(&prompt);
+    return out;
+}
+
+/* max_tokens does not cut a call, and a file may repeat itself for long; not without end. */
+static void test_sched__a_call_that_goes_round_in_circles_is_stopped_later(void **state)
+{
+    (void)state;
+    struct strbuf text;
+    strbuf_init(&text, 16000);
+    struct job_output out = run_call(600, &text);
+    assert_int_equal(out.end, JOB_END_OF_TURN);
+    assert_int_equal(out.n_sampled, 600 * 3 + 8);
+    assert_int_not_equal(str_find(strbuf_str(&text), STR("all said")), SIZE_MAX);
+
+    out = run_call(2000, &text);
+    assert_int_equal(out.end, JOB_CALL_LOOP);
+    assert_in_range(out.n_sampled, 2048, 2048 + 32);
+    strbuf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sched__a_call_that_goes_round_in_circles_is_stopped_later),
         cmocka_unit_test(test_sched__a_reply_that_goes_round_in_circles_is_ended),
         cmocka_unit_test(test_sched__a_reply_that_must_speak_is_not_empty),
         cmocka_unit_test(test_sched__what_begins_a_turn_ends_the_one_before),
