@@ -30,8 +30,7 @@ def conversation_goes_on(before, now):
         first = body["messages"][0]["content"]
         return first if isinstance(first, str) else [b.get("text") for b in first]
 
-    return (before is not None and len(now["messages"]) > len(before["messages"])
-            and head(before) == head(now))
+    return len(now["messages"]) > len(before["messages"]) and head(before) == head(now)
 
 
 def send(client, record, max_tokens):
@@ -53,7 +52,7 @@ def send(client, record, max_tokens):
 
 def replay_folder(client, folder, max_tokens):
     failures = 0
-    before, before_prompt = None, 0
+    earlier = []  # (body, tokens of the prompt); a sub-agent's requests come between two of one run
     for path in sorted(pathlib.Path(folder).glob("*.json")):
         record = json.loads(path.read_text())
         if record["method"] != "POST" or not record["path"].startswith("/v1/messages"):
@@ -70,7 +69,9 @@ def replay_folder(client, folder, max_tokens):
         problems = []
         if prompt != counted:
             problems.append(f"usage adds up to {prompt}, counted {counted}")
-        if conversation_goes_on(before, body):
+        before_prompt = next((n for before, n in reversed(earlier)
+                              if conversation_goes_on(before, body)), 0)
+        if before_prompt:
             share = (usage.cache_read_input_tokens or 0) / before_prompt
             if share < 0.95:
                 problems.append(f"reads only {share:.1%} of the request before")
@@ -79,7 +80,7 @@ def replay_folder(client, folder, max_tokens):
               f"({message.stop_reason}), first delta {first or total:.1f} s, all {total:.1f} s"
               + "".join("  FAILED: " + p for p in problems), flush=True)
         failures += bool(problems)
-        before, before_prompt = body, prompt
+        earlier.append((body, prompt))
     return failures
 
 

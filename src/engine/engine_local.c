@@ -185,8 +185,8 @@ static enum status collect_tools(struct local_turn *t, const struct canon *canon
     if (t->tools == NULL)
         return STATUS_TOO_LARGE;
     for (size_t i = 0; i < canon->n_callable; i++)
-        t->tools[i] =
-            (struct grammar_call){canon->callable[i].name, canon->callable[i].schema_json};
+        t->tools[i] = (struct grammar_call){canon->callable[i].name, canon->callable[i].schema_json,
+                                            canon->callable[i].grammar_json};
     t->n_tools = canon->n_callable;
     return STATUS_OK;
 }

@@ -38,7 +38,9 @@ struct chat_message {
 struct chat_tool {
     struct str name;
     struct str description;
-    struct str schema_json;
+    struct str schema_json; /* what the prompt shows */
+    struct str
+        grammar_json; /* what the reply is held to, see prompt/tool_schema; "" for the same */
 };
 
 enum chat_tool_choice { CHAT_TOOLS_AUTO, CHAT_TOOLS_REQUIRED, CHAT_TOOLS_NONE };

@@ -350,20 +350,46 @@ format_ptr apply_library(const struct chat_template *t, const struct chat_inputs
     return make_format(&params);
 }
 
+/* The same for the reply: its grammar is made of what it can hold of the tools' schemas. */
+common_chat_templates_inputs to_format_inputs(const struct chat_inputs *in,
+                                              common_chat_templates_inputs inputs)
+{
+    for (size_t i = 0; i < in->n_tools; i++)
+        if (in->tools[i].grammar_json.len > 0)
+            inputs.tools[i].parameters = to_string(in->tools[i].grammar_json);
+    return inputs;
+}
+
+/* Where only the library can write the text, it is asked twice: the text shows the schemas as the
+ * client wrote them, which the library may refuse to make a grammar of. */
+format_ptr apply_twice(const struct chat_template *t, const struct chat_inputs *in,
+                       const common_chat_templates_inputs &inputs, std::string *text)
+{
+    format_ptr format = apply_library(t, in, to_format_inputs(in, inputs), text);
+    if (in->n_tools > 0) {
+        try {
+            (void)apply_library(t, in, inputs, text);
+        } catch (const std::exception &) {
+            return format; /* shown as the grammar has them */
+        }
+    }
+    return format;
+}
+
 format_ptr apply_template(const struct chat_template *t, const struct chat_inputs *in,
                           std::string *text)
 {
     common_chat_templates_inputs inputs = to_inputs(in);
     if (t->direct == nullptr || in->continue_last)
-        return apply_library(t, in, inputs, text);
-    std::string key = format_key(in, inputs);
+        return apply_twice(t, in, inputs, text);
+    std::string key = format_key(in, to_format_inputs(in, inputs));
     format_ptr format = t->formats->find(key);
     if (format != nullptr) {
         *text = write_directly(*t->direct, inputs);
         if (ends_with(*text, format->params.generation_prompt))
             return format;
     }
-    format = apply_library(t, in, inputs, text);
+    format = apply_twice(t, in, inputs, text);
     t->formats->add(key, format);
     return format;
 }

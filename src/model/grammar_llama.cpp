@@ -2,7 +2,6 @@ extern "C" {
 #include "model/grammar_llama.h"
 }
 
-#include <llama-common/json-schema-to-grammar.h>
 #include <llama.h>
 
 #include <cmath>
@@ -11,8 +10,10 @@ extern "C" {
 #include <vector>
 
 extern "C" {
+#include "base/limits.h"
 #include "base/log.h"
 #include "model/call_scan.h"
+#include "model/schema_rules.h"
 }
 
 /* A lazy grammar waits for its trigger.  libllama searches all of the reply for it, by a regular
@@ -176,14 +177,16 @@ std::string spell(const llama_vocab *vocab, llama_token token)
 /* The arguments by their schema, the end of the call, then whatever comes. */
 std::string call_grammar(const grammar_call &call)
 {
-    std::string text = json_schema_to_grammar(
-        common_json::parse(std::string(call.schema_json.ptr, call.schema_json.len)));
-    size_t at = text.compare(0, 9, "root ::= ") == 0 ? 0 : text.find("\nroot ::= ") + 1;
-    if (at == std::string::npos + 1)
-        throw std::runtime_error("no root");
-    text.replace(at, 4, "call-arguments");
-    return text + "\nroot ::= call-space call-arguments call-space \"}\" [\\U00000001-\\U0010FFFF]*"
-                  "\ncall-space ::= [ \\t\\n]{0,20}\n";
+    struct strbuf rules;
+    strbuf_init(&rules, LIMIT_GRAMMAR_BYTES);
+    struct str schema = call.grammar_json.len > 0 ? call.grammar_json : call.schema_json;
+    bool ok = schema_rules_append(schema, "arguments", &rules) && !rules.failed;
+    std::string text(rules.data, rules.len);
+    strbuf_free(&rules);
+    if (!ok)
+        throw std::runtime_error("no grammar for the schema");
+    return text + "root ::= call-space arguments call-space \"}\" [\\U00000001-\\U0010FFFF]*\n"
+                  "call-space ::= [ \\t\\n]{0,20}\n";
 }
 
 void leave_guide(struct grammar *g)

@@ -73,7 +73,8 @@ struct grammar_trigger {
 /* A tool that may be called without the format's marks: call_scan.h. */
 struct grammar_call {
     struct str name;
-    struct str schema_json; /* of its arguments */
+    struct str schema_json;  /* of its arguments */
+    struct str grammar_json; /* the same as a grammar holds it; "" for schema_json */
 };
 
 /* What a reply is held to: the template's format, and calls in other forms. */

@@ -9,9 +9,11 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "base/log.h"
 #include "prompt/canon_text.h"
 #include "prompt/repetition.h"
 #include "prompt/text_tools.h"
+#include "prompt/tool_schema.h"
 
 /* A call of the last assistant run that waits for its result. */
 struct pending {
@@ -31,6 +33,7 @@ struct builder {
     size_t pending_owner;   /* index of the message that holds the calls */
     size_t n_calls;         /* so far, for canonical ids */
     struct str system_left; /* system text that the first user message has to carry */
+    size_t n_relaxed;       /* places of the tools' schemas that the grammar does not hold */
     bool plain_calls;       /* the template renders no calls: they are told as text */
 };
 
@@ -81,9 +84,13 @@ static bool is_usable(const struct tool *t)
     return t->type.len == 0 || str_is(t->type, "custom") || !str_is(t->schema_json, "{}");
 }
 
-static struct chat_tool to_chat_tool(const struct tool *t)
+/* What a tool's grammar can't hold is left out of it; the prompt shows the schema as it is. */
+static struct chat_tool to_chat_tool(struct builder *b, const struct tool *t)
 {
-    return (struct chat_tool){t->name, t->description, t->schema_json};
+    size_t n_relaxed = 0;
+    struct str grammar_json = tool_schema_for_grammar(t->schema_json, b->arena, &n_relaxed);
+    b->n_relaxed += n_relaxed;
+    return (struct chat_tool){t->name, t->description, t->schema_json, grammar_json};
 }
 
 static int compare_names(const void *a, const void *b)
@@ -146,12 +153,16 @@ static enum status list_tools(struct builder *b)
         const struct tool *t = &req->tools[i];
         if (!is_usable(t))
             continue;
+        bool is_loaded = bsearch(&t->name, loaded, n_loaded, sizeof *loaded, compare_names) != NULL;
+        if (t->defer_loading && !is_loaded)
+            continue;
+        struct chat_tool tool = to_chat_tool(b, t);
+        out->callable[out->n_callable++] = tool;
         if (!t->defer_loading)
-            out->tools[out->n_tools++] = to_chat_tool(t);
-        if (!t->defer_loading ||
-            bsearch(&t->name, loaded, n_loaded, sizeof *loaded, compare_names) != NULL)
-            out->callable[out->n_callable++] = to_chat_tool(t);
+            out->tools[out->n_tools++] = tool;
     }
+    if (b->n_relaxed > 0)
+        log_debug("tools: %zu places of their schemas are not held by the grammar", b->n_relaxed);
     return STATUS_OK;
 }
 
@@ -177,7 +188,7 @@ static enum status choose_tool(struct builder *b, struct error *err)
         const struct tool *t = &b->req->tools[i];
         if (is_usable(t) && str_equal(t->name, choice->name)) {
             out->tool_choice = CHAT_TOOLS_REQUIRED;
-            out->callable[0] = to_chat_tool(t);
+            out->callable[0] = to_chat_tool(b, t);
             out->n_callable = 1;
             return STATUS_OK;
         }
@@ -615,11 +626,13 @@ static enum status write_messages(struct builder *b)
 enum status canon_make(const struct message_request *req, const struct chat_caps *caps,
                        struct arena *arena, struct canon *out, struct error *err)
 {
-    *out = (struct canon){.json_schema = req->output_schema_json};
+    *out = (struct canon){0};
     out->enable_thinking =
         caps->thinking && (req->thinking == THINKING_ENABLED || req->thinking == THINKING_ADAPTIVE);
     struct builder b = {.req = req, .caps = caps, .arena = arena, .out = out};
     joined_init(&b.text);
+    if (req->output_schema_json.len > 0)
+        out->json_schema = tool_schema_for_grammar(req->output_schema_json, arena, &b.n_relaxed);
 
     enum status st = STATUS_TOO_LARGE;
     out->messages = arena_array(arena, most_messages(req), sizeof *out->messages);

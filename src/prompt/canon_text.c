@@ -91,7 +91,9 @@ void joined_add_reference(struct joined *j, const struct message_request *req, s
         if (str_equal(req->tools[i].name, name))
             found = &req->tools[i];
     if (found != NULL) {
-        const struct chat_tool tool = {found->name, found->description, found->schema_json};
+        const struct chat_tool tool = {.name = found->name,
+                                       .description = found->description,
+                                       .schema_json = found->schema_json};
         strbuf_append_cstr(&text, "You can now call this function too:\n");
         text_tools_schema(&text, &tool);
     } else {

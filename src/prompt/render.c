@@ -248,6 +248,7 @@ static void protect_tool(struct work *w, const struct chat_tool *from, struct ch
     size_t before = w->n_slots;
     to->name = protect_string(w, from->name);
     to->schema_json = protect_json(w, from->schema_json);
+    to->grammar_json = from->grammar_json;
     w->changed_schemas |= w->n_slots > before || w->breaks_controls;
     to->description = protect_string(w, from->description);
 }
@@ -421,7 +422,7 @@ static enum status use_callable(struct render *r, const struct canon *c, bool ch
         struct grammar_spec grammar = {0};
         if (c->n_callable > 0 && c->tool_choice != CHAT_TOOLS_NONE)
             text_tools_grammar(c->callable, c->n_callable, c->tool_choice == CHAT_TOOLS_REQUIRED,
-                               &grammar);
+                               c->parallel_calls, &grammar);
         if (grammar.text.len > 0)
             replace_grammar(&out->chat, &grammar);
         return STATUS_OK;

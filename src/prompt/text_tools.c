@@ -1,6 +1,9 @@
 #include "prompt/text_tools.h"
 
+#include <stdio.h>
+
 #include "base/limits.h"
+#include "model/schema_rules.h"
 #include "wire/json_out.h"
 
 static void append_json_string(struct strbuf *out, struct str s)
@@ -69,44 +72,49 @@ static void append_literal(struct strbuf *out, struct str text)
     strbuf_append_char(out, '"');
 }
 
-static void append_names(struct strbuf *out, const struct chat_tool *tools, size_t n_tools)
+/* The call of one tool from its name on; where its schema is refused, with any object. */
+static void append_tool(struct strbuf *out, size_t i, const struct chat_tool *tool)
 {
     struct strbuf quoted;
+    char rule[32];
     strbuf_init(&quoted, LIMIT_GRAMMAR_BYTES);
-    strbuf_append_cstr(out, "name ::= ");
-    for (size_t i = 0; i < n_tools; i++) {
-        if (i > 0)
-            strbuf_append_cstr(out, " | ");
-        strbuf_clear(&quoted);
-        append_json_string(&quoted, tools[i].name);
-        append_literal(out, strbuf_str(&quoted));
-    }
-    strbuf_append_char(out, '\n');
+    append_json_string(&quoted, tool->name);
+    snprintf(rule, sizeof rule, "arguments%zu", i);
+    struct str schema = tool->grammar_json.len > 0 ? tool->grammar_json : tool->schema_json;
+    bool is_held = schema_rules_append(schema, rule, out);
+    strbuf_printf(out, "tool%zu ::= ", i);
+    append_literal(out, strbuf_str(&quoted));
+    strbuf_printf(out, " ws \",\" ws \"\\\"arguments\\\"\" ws \":\" ws %s\n",
+                  is_held ? rule : "object");
     strbuf_free(&quoted);
 }
 
+static const char any_object[] =
+    "object ::= \"{\" ws (string ws \":\" ws value (ws \",\" ws string ws \":\" ws value)*)? ws "
+    "\"}\"\n"
+    "array ::= \"[\" ws (value (ws \",\" ws value)*)? ws \"]\"\n"
+    "value ::= object | array | string | number | \"true\" | \"false\" | \"null\"\n"
+    "string ::= \"\\\"\" char* \"\\\"\"\n"
+    "char ::= [^\"\\\\\\x00-\\x1F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" hex hex hex hex)\n"
+    "hex ::= [0-9a-fA-F]\n"
+    "number ::= \"-\"? (\"0\" | [1-9] [0-9]*) (\".\" [0-9]+)? ([eE] [-+]? [0-9]+)?\n";
+
 void text_tools_grammar(const struct chat_tool *tools, size_t n_tools, bool is_required,
-                        struct grammar_spec *out)
+                        bool is_parallel, struct grammar_spec *out)
 {
     struct strbuf text;
     strbuf_init(&text, LIMIT_GRAMMAR_BYTES);
-    strbuf_append_cstr(&text,
-                       "root ::= call (ws call)* ws\n"
-                       "call ::= \"<tool_call>\" ws \"{\" ws \"\\\"name\\\"\" ws \":\" ws name ws "
-                       "\",\" ws \"\\\"arguments\\\"\" ws \":\" ws object ws \"}\" ws "
-                       "\"</tool_call>\"\n");
-    append_names(&text, tools, n_tools);
-    strbuf_append_cstr(
-        &text, "object ::= \"{\" ws (string ws \":\" ws value (ws \",\" ws string ws \":\" ws "
-               "value)*)? ws "
-               "\"}\"\n"
-               "array ::= \"[\" ws (value (ws \",\" ws value)*)? ws \"]\"\n"
-               "value ::= object | array | string | number | \"true\" | \"false\" | \"null\"\n"
-               "string ::= \"\\\"\" char* \"\\\"\"\n"
-               "char ::= [^\"\\\\\\x00-\\x1F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" hex hex hex hex)\n"
-               "hex ::= [0-9a-fA-F]\n"
-               "number ::= \"-\"? (\"0\" | [1-9] [0-9]*) (\".\" [0-9]+)? ([eE] [-+]? [0-9]+)?\n"
-               "ws ::= [ \\n]{0,4}\n");
+    strbuf_append_cstr(&text, is_parallel ? "root ::= call (ws call)* ws\n" : "root ::= call ws\n");
+    strbuf_append_cstr(&text, "call ::= \"<tool_call>\" ws \"{\" ws \"\\\"name\\\"\" ws \":\" ws "
+                              "tool ws \"}\" ws \"</tool_call>\"\n"
+                              "ws ::= [ \\n]{0,4}\n");
+    strbuf_append_cstr(&text, any_object);
+    strbuf_append_cstr(&text, "tool ::= tool0");
+    for (size_t i = 1; i < n_tools; i++)
+        strbuf_printf(&text, " | tool%zu", i);
+    strbuf_append_char(&text, '\n');
+    for (size_t i = 0; i < n_tools; i++)
+        append_tool(&text, i, &tools[i]);
     *out = (struct grammar_spec){0};
     if (strbuf_status(&text) == STATUS_OK) { /* names beyond the ceiling: decode freely */
         out->text.ptr = strbuf_detach(&text, &out->text.len);

@@ -31,7 +31,8 @@ void text_tools_schema(struct strbuf *out, const struct chat_tool *tool);
 void text_tools_call(struct strbuf *out, struct str name, struct str arguments_json);
 void text_tools_result(struct strbuf *out, struct str text);
 
-/* Fills `out` (strings by mem_alloc) with a grammar that holds a call to names and JSON: from the
- * call mark on (lazy), or from the beginning of the reply (`is_required`). */
+/* Fills `out` (strings by mem_alloc) with a grammar that holds a call to a tool's name and schema:
+ * from the call mark on (lazy), or from the beginning of the reply (`is_required`); one call, or
+ * several (`is_parallel`). */
 void text_tools_grammar(const struct chat_tool *tools, size_t n_tools, bool is_required,
-                        struct grammar_spec *out);
+                        bool is_parallel, struct grammar_spec *out);

@@ -130,9 +130,14 @@ void workers_destroy(struct workers *w)
     queue_close(w->queue); /* what is queued is still handled: each exchange must be let go */
     for (size_t i = 0; i < w->n_threads; i++)
         pthread_join(w->threads[i], NULL);
-    for (size_t i = 0; i < LIMIT_TURNS; i++)
-        if (w->turns[i].state != TURN_THREAD_FREE)
+    for (size_t i = 0; i < LIMIT_TURNS; i++) {
+        /* From here on no place is taken; but the threads that still run write their state. */
+        pthread_mutex_lock(&w->mutex);
+        bool is_free = w->turns[i].state == TURN_THREAD_FREE;
+        pthread_mutex_unlock(&w->mutex);
+        if (!is_free)
             pthread_join(w->turns[i].thread, NULL);
+    }
     pthread_mutex_destroy(&w->mutex);
     queue_destroy(w->queue);
     mem_free(w);

@@ -14,14 +14,14 @@
 #define TEXT(literal) {literal, sizeof(literal) - 1}
 
 static const struct chat_tool tools[] = {
-    {TEXT("Read"), TEXT("Reads <a> \"file\"."), TEXT(SCHEMA)},
-    {TEXT("List"), TEXT("Lists."), TEXT("{\"type\":\"object\",\"properties\":{}}")},
+    {TEXT("Read"), TEXT("Reads <a> \"file\"."), TEXT(SCHEMA), TEXT("")},
+    {TEXT("List"), TEXT("Lists."), TEXT("{\"type\":\"object\",\"properties\":{}}"), TEXT("")},
 };
 /* Called alike, but they take other arguments. */
 static const struct chat_tool other_tools[] = {
     {TEXT("Read"), TEXT("Reads."),
-     TEXT("{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"}}}")},
-    {TEXT("List"), TEXT("Lists."), TEXT("{\"type\":\"object\",\"properties\":{}}")},
+     TEXT("{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"}}}"), TEXT("")},
+    {TEXT("List"), TEXT("Lists."), TEXT("{\"type\":\"object\",\"properties\":{}}"), TEXT("")},
 };
 static const struct chat_call call = {TEXT("c00000001"), TEXT("Read"), TEXT("{\"path\":\"a.c\"}")};
 

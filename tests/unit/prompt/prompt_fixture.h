@@ -84,5 +84,5 @@ static inline void fixture_render(struct fixture_model *f, const char *json, str
 
 /* The same tool, as the splitter takes it. */
 #define FIXTURE_TOOLS                                                                              \
-    (&(const struct grammar_call){{"Read", 4},                                                     \
-                                  {FIXTURE_READ_SCHEMA, sizeof FIXTURE_READ_SCHEMA - 1}})
+    (&(const struct grammar_call){                                                                 \
+        {"Read", 4}, {FIXTURE_READ_SCHEMA, sizeof FIXTURE_READ_SCHEMA - 1}, {0}})

@@ -188,7 +188,7 @@ static void test_canon__deferred_tools_appear_where_they_are_named(void **state)
 
 /* ---- Splitter ---- */
 
-static const struct grammar_call read_tool[] = {{{"Read", 4}, {"{\"type\":\"object\"}", 17}}};
+static const struct grammar_call read_tool[] = {{{"Read", 4}, {"{\"type\":\"object\"}", 17}, {0}}};
 
 /* What a reply becomes, written as text: T(...) blocks of text, K(...) of thinking, C(name,args).
  */
