@@ -629,7 +629,10 @@ enum status canon_make(const struct message_request *req, const struct chat_caps
     *out = (struct canon){0};
     out->enable_thinking =
         caps->thinking && (req->thinking == THINKING_ENABLED || req->thinking == THINKING_ADAPTIVE);
-    struct builder b = {.req = req, .caps = caps, .arena = arena, .out = out};
+    const struct message_request *shown = repetition_left_out(req, arena);
+    if (shown == NULL)
+        return error_set(err, STATUS_TOO_LARGE, "the conversation is too large");
+    struct builder b = {.req = shown, .caps = caps, .arena = arena, .out = out};
     joined_init(&b.text);
     if (req->output_schema_json.len > 0)
         out->json_schema = tool_schema_for_grammar(req->output_schema_json, arena, &b.n_relaxed);

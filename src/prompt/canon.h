@@ -9,7 +9,8 @@
  *     comes between a tool call and its results;
  *  3. deferred tools are not in the tool list; a tool_reference prints the tool's schema in place;
  *     a thinking block that the server itself wrote (PROGRESS_SIGNATURE) is dropped;
- *  4. neighbouring turns of one role become one; results of tools follow their calls.
+ *  4. neighbouring turns of one role become one; results of tools follow their calls;
+ *  5. a round of calls and results that is the round before it again is left out.
  *
  * Why a longer conversation begins with the shorter one: the messages are cut into runs, one of the
  * assistant and one of everybody else in turn, and a run is written from what is in it and before

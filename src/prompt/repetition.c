@@ -114,14 +114,43 @@ static bool only_results(const struct message *m)
     return m->n_blocks > 0;
 }
 
-bool repetition_found(const struct message_request *req)
+bool repetition_at(const struct message_request *req, size_t at)
 {
-    if (req->n_messages < 4)
+    if (at < 2 || at + 1 >= req->n_messages)
         return false;
-    const struct message *m = &req->messages[req->n_messages - 4];
+    const struct message *m = &req->messages[at - 2];
     bool is_two_rounds = m[0].role == ROLE_ASSISTANT && m[1].role == ROLE_USER &&
                          m[2].role == ROLE_ASSISTANT && m[3].role == ROLE_USER &&
                          only_results(&m[1]) && only_results(&m[3]);
     return is_two_rounds && rounds_equal(req, &m[0], &m[2], BLOCK_TOOL_USE) &&
            rounds_equal(req, &m[1], &m[3], BLOCK_TOOL_RESULT);
+}
+
+bool repetition_found(const struct message_request *req)
+{
+    return req->n_messages >= 4 && repetition_at(req, req->n_messages - 2);
+}
+
+const struct message_request *repetition_left_out(const struct message_request *req,
+                                                  struct arena *arena)
+{
+    struct message_request *out = NULL;
+    for (size_t i = 0; i < req->n_messages; i++) {
+        if (repetition_at(req, i)) {
+            if (out == NULL) {
+                out = arena_array(arena, 1, sizeof *out);
+                struct message *kept = arena_array(arena, req->n_messages, sizeof *kept);
+                if (out == NULL || kept == NULL)
+                    return NULL;
+                *out = *req;
+                out->messages = kept;
+                out->n_messages = i;
+                memcpy(kept, req->messages, i * sizeof *kept);
+            }
+            i++; /* its results too */
+        } else if (out != NULL) {
+            out->messages[out->n_messages++] = req->messages[i];
+        }
+    }
+    return out != NULL ? out : req;
 }

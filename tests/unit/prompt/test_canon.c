@@ -82,7 +82,8 @@ static enum status make(const char *json, const struct chat_caps *caps, struct s
     "{\"type\":\"tool_result\",\"tool_use_id\":\"a\",\"content\":[{\"type\":"                      \
     "\"tool_reference\",\"tool_name\":\"Late\"}]}"
 
-#define SEARCH "\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"search\"}],"
+#define ROUND_ONCE "user:u | assistant: Read({\"path\":\"a\"})#c00000001 | tool#c00000001:r"
+#define SEARCH     "\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"search\"}],"
 
 static const struct canon_case {
     const char *rule;
@@ -105,6 +106,14 @@ static const struct canon_case {
     {"blocks are joined by a blank line", &full,
      BEGIN MESSAGES "{\"role\":\"user\",\"content\":[" TEXT("a") "," TEXT("b") "]}" END,
      "user:a\n\nb"},
+    {"a round that is the one before it again is left out", &full,
+     BEGIN TOOL MESSAGES USER("u") "," CALLS(CALL("a")) "," RESULTS(RESULT("a", "r")) "," CALLS(
+         CALL("a")) "," RESULTS(RESULT("a", "r")) "," SAYS("w") "," USER("v") END,
+     ROUND_ONCE " | assistant:w | user:v tools=Read"},
+    {"one with another result stays", &full,
+     BEGIN TOOL MESSAGES USER("u") "," CALLS(CALL("a")) "," RESULTS(RESULT("a", "r")) "," CALLS(
+         CALL("a")) "," RESULTS(RESULT("a", "s")) END,
+     ROUND_ONCE " | assistant: Read({\"path\":\"a\"})#c00000002 | tool#c00000002:s tools=Read"},
     {"blocks of white space are left out", &full,
      BEGIN MESSAGES
      "{\"role\":\"user\",\"content\":[" TEXT("a") "," TEXT(" \\n") "," TEXT("b") "]}" END,
