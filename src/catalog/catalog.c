@@ -141,6 +141,23 @@ bool catalog_is_here(const struct catalog_model *m)
     return is_here;
 }
 
+/* A known model's file that lies elsewhere, by its name and size: it has the same recommended
+ * settings.  NULL for other files. */
+static const struct catalog_model *find_by_file(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *file = slash != NULL ? slash + 1 : path;
+    uint64_t n_bytes = 0;
+    if (file_size(path, &n_bytes) != STATUS_OK)
+        return NULL;
+    for (size_t i = 0; i < catalog_count(); i++) {
+        const struct catalog_model *m = catalog_at(i);
+        if (strcmp(m->file, file) == 0 && m->bytes == n_bytes)
+            return m;
+    }
+    return NULL;
+}
+
 enum status catalog_resolve(const char *spec, char **out_path,
                             const struct catalog_model **out_model, struct error *err)
 {
@@ -157,7 +174,7 @@ enum status catalog_resolve(const char *spec, char **out_path,
     }
     if (file_exists(spec)) {
         *out_path = mem_strdup(spec);
-        *out_model = NULL;
+        *out_model = find_by_file(spec);
         return STATUS_OK;
     }
     const char *near = catalog_nearest(name);

@@ -50,6 +50,7 @@ char *catalog_path(const struct catalog_model *m);
 bool catalog_is_here(const struct catalog_model *m); /* present with the right size */
 
 /* `spec` is a known name or a path to a .gguf file.  On success *out_path is the file (mem_free)
- * and *out_model its entry or NULL.  STATUS_NOT_FOUND says what to do. */
+ * and *out_model its entry (for a path, where name and size of the file are a known model's) or
+ * NULL.  STATUS_NOT_FOUND says what to do. */
 MUST_USE enum status catalog_resolve(const char *spec, char **out_path,
                                      const struct catalog_model **out_model, struct error *err);

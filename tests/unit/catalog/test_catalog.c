@@ -10,6 +10,8 @@
 #include "catalog/catalog.h"
 #include "support/folder.h"
 
+#include <unistd.h>
+
 static void check_hex(const char *hex)
 {
     assert_non_null(hex);
@@ -156,6 +158,27 @@ static void test_catalog__a_file_of_another_size_is_not_here(void **state)
     unsetenv("PENSIEVE_MODELS");
 }
 
+/* Its recommended sampling goes with it. */
+static void test_catalog__a_known_models_file_is_known_elsewhere_too(void **state)
+{
+    (void)state;
+    struct folder f;
+    folder_make(&f);
+    const struct catalog_model *known = catalog_find(STR("smollm2"));
+    const char *file = folder_path(&f, known->file);
+    char *path = NULL;
+    const struct catalog_model *m = NULL;
+    folder_write(&f, known->file, "half a file");
+    assert_int_equal(catalog_resolve(file, &path, &m, NULL), STATUS_OK);
+    assert_null(m);
+    mem_free(path);
+    assert_int_equal(truncate(file, (off_t)known->bytes), 0);
+    assert_int_equal(catalog_resolve(file, &path, &m, NULL), STATUS_OK);
+    assert_ptr_equal(m, known);
+    mem_free(path);
+    folder_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +190,7 @@ int main(void)
             test_catalog__finds_names_in_any_case_and_without_a_tag_that_is_the_only_one),
         cmocka_unit_test(test_catalog__an_unknown_name_suggests_a_near_one_only),
         cmocka_unit_test(test_catalog__resolves_names_that_are_here_and_files),
+        cmocka_unit_test(test_catalog__a_known_models_file_is_known_elsewhere_too),
         cmocka_unit_test(test_catalog__a_file_of_another_size_is_not_here),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
