@@ -10,7 +10,7 @@
  *  3. deferred tools are not in the tool list; a tool_reference prints the tool's schema in place;
  *     a thinking block that the server itself wrote (PROGRESS_SIGNATURE) is dropped;
  *  4. neighbouring turns of one role become one; results of tools follow their calls;
- *  5. a round of calls and results that is the round before it again is left out.
+ *  5. a round of calls and results that is the round before it again becomes a line that says so.
  *
  * Why a longer conversation begins with the shorter one: the messages are cut into runs, one of the
  * assistant and one of everybody else in turn, and a run is written from what is in it and before

@@ -131,22 +131,51 @@ bool repetition_found(const struct message_request *req)
     return req->n_messages >= 4 && repetition_at(req, req->n_messages - 2);
 }
 
+/* What the model is told in the place of the second round. */
+#define NOTE                                                                                       \
+    "This call was made twice, and this is its result. Answer my request from it now, in words."
+static const struct str note = {NOTE, sizeof NOTE - 1};
+
+/* Puts the note behind the results of `m`, once. */
+static bool add_note(struct message *m, struct arena *arena)
+{
+    if (m->n_blocks > 0 && m->blocks[m->n_blocks - 1].text.ptr == note.ptr)
+        return true;
+    struct block *blocks = arena_array(arena, m->n_blocks + 1, sizeof *blocks);
+    if (blocks == NULL)
+        return false;
+    memcpy(blocks, m->blocks, m->n_blocks * sizeof *blocks);
+    blocks[m->n_blocks] = (struct block){.type = BLOCK_TEXT, .text = note};
+    m->blocks = blocks;
+    m->n_blocks++;
+    return true;
+}
+
+/* A copy of the request with room for all its messages; the first n are there. */
+static struct message_request *copy_first(const struct message_request *req, size_t n,
+                                          struct arena *arena)
+{
+    struct message_request *out = arena_array(arena, 1, sizeof *out);
+    struct message *kept = arena_array(arena, req->n_messages, sizeof *kept);
+    if (out == NULL || kept == NULL)
+        return NULL;
+    *out = *req;
+    out->messages = kept;
+    out->n_messages = n;
+    memcpy(kept, req->messages, n * sizeof *kept);
+    return out;
+}
+
 const struct message_request *repetition_left_out(const struct message_request *req,
                                                   struct arena *arena)
 {
     struct message_request *out = NULL;
     for (size_t i = 0; i < req->n_messages; i++) {
         if (repetition_at(req, i)) {
-            if (out == NULL) {
-                out = arena_array(arena, 1, sizeof *out);
-                struct message *kept = arena_array(arena, req->n_messages, sizeof *kept);
-                if (out == NULL || kept == NULL)
-                    return NULL;
-                *out = *req;
-                out->messages = kept;
-                out->n_messages = i;
-                memcpy(kept, req->messages, i * sizeof *kept);
-            }
+            if (out == NULL)
+                out = copy_first(req, i, arena);
+            if (out == NULL || !add_note(&out->messages[out->n_messages - 1], arena))
+                return NULL;
             i++; /* its results too */
         } else if (out != NULL) {
             out->messages[out->n_messages++] = req->messages[i];

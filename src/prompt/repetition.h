@@ -5,8 +5,8 @@
  * row, with nothing in between, a third time brings nothing new, and the model is asked for words
  * instead (canon.must_use_words).  Anything else that was said or done in between starts anew.
  *
- * The second round is not shown to the model: one that reads its call twice takes it for the
- * subject and explains it, one that reads it once answers from its result. */
+ * The second round is not shown to the model, but a line in its place: one that reads its call
+ * twice takes it for the subject and explains it (docs/decisions/repeated-calls.md). */
 #pragma once
 
 #include "api/message.h"
@@ -18,7 +18,8 @@ bool repetition_at(const struct message_request *req, size_t at);
 /* Whether the conversation ends so. */
 bool repetition_found(const struct message_request *req);
 
-/* The request without such rounds: `req` itself where there are none; NULL where the arena is full.
+/* The request with a line of text in the place of such rounds: `req` itself where there are none;
+ * NULL where the arena is full.
  */
 const struct message_request *repetition_left_out(const struct message_request *req,
                                                   struct arena *arena);

@@ -106,10 +106,11 @@ static const struct canon_case {
     {"blocks are joined by a blank line", &full,
      BEGIN MESSAGES "{\"role\":\"user\",\"content\":[" TEXT("a") "," TEXT("b") "]}" END,
      "user:a\n\nb"},
-    {"a round that is the one before it again is left out", &full,
+    {"a round that is the one before it again becomes a line", &full,
      BEGIN TOOL MESSAGES USER("u") "," CALLS(CALL("a")) "," RESULTS(RESULT("a", "r")) "," CALLS(
          CALL("a")) "," RESULTS(RESULT("a", "r")) "," SAYS("w") "," USER("v") END,
-     ROUND_ONCE " | assistant:w | user:v tools=Read"},
+     ROUND_ONCE " | user:This call was made twice, and this is its result. Answer my request from "
+                "it now, in words. | assistant:w | user:v tools=Read"},
     {"one with another result stays", &full,
      BEGIN TOOL MESSAGES USER("u") "," CALLS(CALL("a")) "," RESULTS(RESULT("a", "r")) "," CALLS(
          CALL("a")) "," RESULTS(RESULT("a", "s")) END,
