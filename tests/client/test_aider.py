@@ -1,7 +1,7 @@
 """The real aider, in a HOME of its own and an environment of its own (requirements-aider.txt)."""
 import json
 import os
-import pathlib
+import re
 import subprocess
 
 import pytest
@@ -59,6 +59,5 @@ def test_a_real_model_answers_it(tmp_path):
     with Server(*options) as server:
         server.wait_ready()
         done, _ = run_aider(server, tmp_path, "Say hello in five words.", "--edit-format", "ask")
-        assert server.stats()["done"] == 1, done.stdout + done.stderr
     assert done.returncode == 0, done.stderr
-    assert "tokens" in done.stdout.lower()
+    assert re.search(r"Tokens: \S+ sent, [1-9]\S* received", done.stdout), done.stdout + done.stderr
