@@ -1,0 +1,68 @@
+/* matmul -- the product of quantised weights with rows of activations:
+ *
+ *      y[row][out] = sum over k of w[out][k] * x[row][k]
+ *
+ * The weights stay as they are in the mapped file; nothing is repacked for keeps.  Two forms:
+ *   wide    MATMUL_WIDE_ROWS rows and more (reading a prompt): slabs of weights are unpacked on the
+ *           fly to an interleaved panel, which all rows then use;
+ *   narrow  fewer rows (decoding, verifying drafts): each weight is read once, straight from its
+ *           block, for all rows.
+ *
+ * What it is not: general.  What matmul_handles declines goes ggml's own way. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/isa.h"
+#include "kernels/team.h"
+
+enum {
+    MATMUL_WIDE_ROWS = 32,
+};
+
+/* How weights are stored, in blocks along k.  The layouts are ggml's (matmul_formats.h). */
+enum matmul_format {
+    MATMUL_Q4_0,
+    MATMUL_Q4_1,
+    MATMUL_Q5_0,
+    MATMUL_Q8_0,
+    MATMUL_Q4_K,
+    MATMUL_Q5_K,
+    MATMUL_Q6_K,
+    MATMUL_IQ4_NL,
+    MATMUL_IQ4_XS,
+    MATMUL_F16,
+    MATMUL_BF16,
+    MATMUL_FORMATS,
+};
+
+struct matmul_shape {
+    enum matmul_format format;
+    int64_t n_k;    /* a multiple of the format's block */
+    int64_t n_out;  /* rows of weights */
+    int64_t n_rows; /* rows of activations, >= 1 */
+};
+
+struct matmul_args {
+    struct matmul_shape shape;
+    const void *weights;
+    size_t weights_stride; /* bytes from one row of weights to the next */
+    const float *x;
+    size_t x_stride; /* bytes */
+    float *y;
+    size_t y_stride; /* bytes; the outputs of a row are contiguous */
+    void *work;      /* matmul_work_bytes, 64-byte aligned, shared by the team */
+};
+
+/* Whether matmul_run computes this shape on this instruction set, and faster than ggml would. */
+bool matmul_handles(enum kernel_isa isa, const struct matmul_shape *shape);
+
+/* Bytes of `work` for a team of n_threads. */
+size_t matmul_work_bytes(enum kernel_isa isa, const struct matmul_shape *shape, int n_threads);
+
+/* Called by every thread of the team with the same arguments.  Returns without a last barrier: ggml
+ * has one between operations. */
+void matmul_run(enum kernel_isa isa, const struct matmul_args *args,
+                const struct kernel_team *team);
