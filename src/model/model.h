@@ -6,6 +6,8 @@
  * Cells.  The KV pool has n_cells cells shared by all sequences: a cell holds one position and the
  * set of sequences that use it.  seq_copy shares cells and copies no data; seq_remove frees cells
  * that no sequence uses any more.  Positions of a sequence are 0, 1, 2, ... without holes.
+ * seq_save and seq_load carry cells out of the pool and back in, through a scratch sequence of the
+ * model's own that is not counted in n_sequences.
  *
  * Threads: decode, logits, seq_* and grammars belong to the scheduler thread.  tokenize, piece,
  * is_eog, the info and the template are read-only and may be used by any thread. */
@@ -116,6 +118,19 @@ struct model_ops {
 
     /* Removes positions [begin, end).  False where the model can only drop a whole sequence. */
     bool (*seq_remove)(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end);
+
+    /* What the pool holds of positions [begin, end), in the model's own form, which seq_load of a
+     * model with the same fingerprint reads; the caller frees it (mem_free).  Only where
+     * can_share_prefix.  STATUS_NO_MEMORY, _INTERNAL. */
+    enum status (*seq_save)(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end,
+                            char **out, size_t *out_bytes);
+
+    /* `data` is what seq_save gave for [begin, end).  The sequence, of `from` positions with
+     * begin <= from < end, goes on with [from, end) of it.  Takes end - begin free cells while it
+     * works and end - from for good.  STATUS_BUSY: no room; STATUS_CORRUPT: not such data.  Nothing
+     * is changed then. */
+    enum status (*seq_load)(struct model *m, uint32_t sequence, uint32_t begin, uint32_t from,
+                            uint32_t end, struct str data);
 
     /* Asked between operations of a decode, on its threads; true stops it within milliseconds. */
     void (*set_abort)(struct model *m, bool (*should_abort)(void *arg), void *arg);

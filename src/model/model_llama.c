@@ -35,7 +35,8 @@ struct model_llama {
     void *progress_arg;
     bool was_given_up; /* on_progress said so */
     struct tune_choice how;
-    char *template_text; /* what info.chat_template borrows */
+    llama_seq_id scratch; /* the sequence behind the last one; nothing stays in it */
+    char *template_text;  /* what info.chat_template borrows */
 };
 
 static struct model_llama *llama_of(struct model *m)
@@ -183,6 +184,52 @@ static bool llama_model_seq_remove(struct model *m, uint32_t sequence, uint32_t 
                                (llama_pos)begin, end == UINT32_MAX ? -1 : (llama_pos)end);
 }
 
+/* The states of libllama are of whole sequences, so a part of one is copied (which costs next to
+ * nothing) to the scratch sequence, and that is taken. */
+static enum status llama_model_seq_save(struct model *m, uint32_t sequence, uint32_t begin,
+                                        uint32_t end, char **out, size_t *out_bytes)
+{
+    struct model_llama *ml = llama_of(m);
+    INVARIANT(m->info.can_share_prefix && begin < end);
+    llama_memory_t memory = llama_get_memory(ml->context);
+    llama_memory_seq_cp(memory, (llama_seq_id)sequence, ml->scratch, (llama_pos)begin,
+                        (llama_pos)end);
+    size_t n_bytes = llama_state_seq_get_size(ml->context, ml->scratch);
+    char *data = mem_try_alloc(n_bytes);
+    size_t n = 0;
+    if (data != NULL)
+        n = llama_state_seq_get_data(ml->context, (uint8_t *)data, n_bytes, ml->scratch);
+    llama_memory_seq_rm(memory, ml->scratch, -1, -1);
+    if (n == 0 || n > n_bytes) {
+        enum status st = data == NULL ? STATUS_NO_MEMORY : STATUS_INTERNAL;
+        mem_free(data);
+        return st;
+    }
+    *out = data;
+    *out_bytes = n;
+    return STATUS_OK;
+}
+
+static enum status llama_model_seq_load(struct model *m, uint32_t sequence, uint32_t begin,
+                                        uint32_t from, uint32_t end, struct str data)
+{
+    struct model_llama *ml = llama_of(m);
+    INVARIANT(m->info.can_share_prefix && begin <= from && from < end);
+    llama_memory_t memory = llama_get_memory(ml->context);
+    size_t n =
+        llama_state_seq_set_data(ml->context, (const uint8_t *)data.ptr, data.len, ml->scratch);
+    bool is_whole = n == data.len &&
+                    llama_memory_seq_pos_min(memory, ml->scratch) == (llama_pos)begin &&
+                    llama_memory_seq_pos_max(memory, ml->scratch) == (llama_pos)end - 1;
+    if (is_whole)
+        llama_memory_seq_cp(memory, ml->scratch, (llama_seq_id)sequence, (llama_pos)from,
+                            (llama_pos)end);
+    llama_memory_seq_rm(memory, ml->scratch, -1, -1);
+    if (is_whole)
+        return STATUS_OK;
+    return n == 0 ? STATUS_BUSY : STATUS_CORRUPT;
+}
+
 static void llama_model_set_abort(struct model *m, bool (*should_abort)(void *arg), void *arg)
 {
     struct model_llama *ml = llama_of(m);
@@ -221,6 +268,8 @@ static const struct model_ops ops = {
     .logits = llama_model_logits,
     .seq_copy = llama_model_seq_copy,
     .seq_remove = llama_model_seq_remove,
+    .seq_save = llama_model_seq_save,
+    .seq_load = llama_model_seq_load,
     .set_abort = llama_model_set_abort,
     .grammar_create = llama_model_grammar_create,
     .grammar_free = grammar_llama_free,
@@ -348,6 +397,11 @@ static enum status start_threads(struct model_llama *ml, struct error *err)
     return STATUS_OK;
 }
 
+static bool can_share_prefix(const struct model_llama *ml)
+{
+    return !llama_model_is_recurrent(ml->weights) && !llama_model_is_hybrid(ml->weights);
+}
+
 static enum status make_context(struct model_llama *ml, const struct model_llama_options *options,
                                 struct error *err)
 {
@@ -355,8 +409,9 @@ static enum status make_context(struct model_llama *ml, const struct model_llama
     params.n_ctx = (options->n_cells + CELLS_STEP - 1) / CELLS_STEP * CELLS_STEP;
     params.n_batch = MODEL_BATCH_ROWS;
     params.n_ubatch = ml->how.n_step_rows;
-    params.n_seq_max = options->n_sequences;
-    params.n_outputs_max = options->n_sequences;
+    ml->scratch = (llama_seq_id)options->n_sequences;
+    params.n_seq_max = options->n_sequences + (can_share_prefix(ml) ? 1 : 0);
+    params.n_outputs_max = params.n_seq_max;
     params.n_threads = (int32_t)ml->how.n_threads;
     params.n_threads_batch = (int32_t)ml->how.n_threads_batch;
     params.flash_attn_type = flash_type(ml->how.flash);
@@ -462,8 +517,7 @@ static enum status describe(struct model_llama *ml, const struct model_llama_opt
     info->n_context_trained = (uint32_t)llama_model_n_ctx_train(ml->weights);
     info->weights_bytes = facts->weights_bytes;
     info->kv_bytes_per_cell = facts->kv_bytes_per_cell;
-    info->can_share_prefix =
-        !llama_model_is_recurrent(ml->weights) && !llama_model_is_hybrid(ml->weights);
+    info->can_share_prefix = can_share_prefix(ml);
     info->bos = llama_vocab_get_add_bos(ml->vocab) ? llama_vocab_bos(ml->vocab) : MODEL_NO_TOKEN;
     spell(ml, llama_vocab_bos(ml->vocab), info->bos_text, sizeof info->bos_text);
     spell(ml, llama_vocab_eos(ml->vocab), info->eos_text, sizeof info->eos_text);

@@ -71,6 +71,7 @@ struct toy {
     bool (*should_abort)(void *arg);
     void *abort_arg;
     bool failed;
+    uint32_t n_saves, n_loads;
     /* Read by tests on other threads. */
     atomic_uint_fast64_t n_decodes;
     atomic_uint_fast64_t n_rows;
@@ -335,6 +336,62 @@ static bool toy_seq_remove(struct model *m, uint32_t sequence, uint32_t begin, u
     return true;
 }
 
+/* What a cell is outside the pool. */
+struct saved_cell {
+    uint32_t position;
+    model_token token;
+};
+
+static enum status toy_seq_save(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end,
+                                char **out, size_t *out_bytes)
+{
+    struct toy *toy = toy_of(m);
+    INVARIANT(sequence < toy->options.n_sequences);
+    const struct sequence *seq = &toy->sequences[sequence];
+    INVARIANT(begin < end && end <= seq->len);
+    if (++toy->n_saves == toy->options.fail_save_at)
+        return STATUS_NO_MEMORY;
+    size_t n = end - begin;
+    struct saved_cell *saved = mem_alloc(mem_array_bytes(n, sizeof *saved));
+    for (size_t i = 0; i < n; i++) {
+        const struct cell *cell = &toy->cells[seq->cells[begin + i]];
+        saved[i] = (struct saved_cell){cell->position, cell->token};
+    }
+    *out = (char *)saved;
+    *out_bytes = n * sizeof *saved;
+    return STATUS_OK;
+}
+
+static struct saved_cell saved_at(struct str data, size_t i)
+{
+    struct saved_cell cell;
+    memcpy(&cell, data.ptr + i * sizeof cell, sizeof cell);
+    return cell;
+}
+
+static enum status toy_seq_load(struct model *m, uint32_t sequence, uint32_t begin, uint32_t from,
+                                uint32_t end, struct str data)
+{
+    struct toy *toy = toy_of(m);
+    INVARIANT(sequence < toy->options.n_sequences && begin <= from && from < end);
+    INVARIANT(toy->sequences[sequence].len == from); /* no hole, no double position */
+    if (++toy->n_loads == toy->options.fail_load_at ||
+        toy->options.n_cells - atomic_load(&toy->cells_used) < end - begin)
+        return STATUS_BUSY;
+    if (data.len != (end - begin) * sizeof(struct saved_cell))
+        return STATUS_CORRUPT;
+    for (uint32_t i = begin; i < end; i++) {
+        struct saved_cell cell = saved_at(data, i - begin);
+        if (cell.position != i || cell.token < 0 || cell.token >= MODEL_TOY_VOCAB)
+            return STATUS_CORRUPT;
+    }
+    for (uint32_t i = from; i < end; i++) {
+        struct model_row row = {saved_at(data, i - begin).token, i, sequence, false};
+        add_row(toy, &row);
+    }
+    return STATUS_OK;
+}
+
 static void toy_set_abort(struct model *m, bool (*should_abort)(void *arg), void *arg)
 {
     struct toy *toy = toy_of(m);
@@ -411,6 +468,8 @@ static const struct model_ops toy_ops = {
     .logits = toy_logits,
     .seq_copy = toy_seq_copy,
     .seq_remove = toy_seq_remove,
+    .seq_save = toy_seq_save,
+    .seq_load = toy_seq_load,
     .set_abort = toy_set_abort,
     .grammar_create = toy_grammar_create,
     .grammar_free = toy_grammar_free,

@@ -11,7 +11,9 @@
  * characters \n stand for a newline.  The model says the script and then <|im_end|>.  (A script
  * that nothing ends yet is ended by the model itself, with a newline, as it could not tell it from
  * the reply.)  Without a "say:" it says letters for ever, each a hash of all tokens before it, so
- * that any mistake in reused KV changes the reply. */
+ * that any mistake in reused KV changes the reply.
+ *
+ * What seq_save gives is the position and the token of each cell: 8 bytes a token. */
 #pragma once
 
 #include "model/model.h"
@@ -27,7 +29,9 @@ struct model_toy_options {
     uint32_t n_sequences; /* <= 64 */
     uint32_t step_us;     /* time that a row takes, slept in slices that ask for abort */
     uint32_t
-        fail_decode_at; /* the n-th decode returns MODEL_FAILED, and all later ones; 0: never */
+        fail_decode_at;    /* the n-th decode returns MODEL_FAILED, and all later ones; 0: never */
+    uint32_t fail_save_at; /* the n-th seq_save returns STATUS_NO_MEMORY; 0: none does */
+    uint32_t fail_load_at; /* the n-th seq_load returns STATUS_BUSY; 0: none does */
 };
 
 struct model *model_toy_create(const struct model_toy_options *options);

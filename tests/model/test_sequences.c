@@ -157,6 +157,57 @@ static void test_model__a_shared_prefix_gives_the_reply_of_a_cold_one(void **sta
     drop(m, 1);
 }
 
+/* What was saved of sequence 0 comes back as sequence 1, after the pool was emptied: its reply is
+ * that of a shared prefix, and the pool has no cell less than before. */
+static void test_model__a_restored_prefix_gives_the_reply_of_a_shared_one(void **state)
+{
+    struct model *m = *state;
+    enum { BLOCK = 64, SPLIT = 80 };
+    model_token live[REPLY], restored[REPLY];
+    assert_int_equal(decode_rows(m, 0, 0, SHARED), MODEL_DONE);
+    m->ops->seq_copy(m, 0, 1, 0, SHARED);
+    assert_int_equal(decode_rows(m, 1, SHARED, PROMPT), MODEL_DONE);
+    reply(m, 1, PROMPT - SHARED, live);
+
+    struct str blocks[2];
+    const uint32_t begins[] = {0, BLOCK, SHARED};
+    for (int i = 0; i < 2; i++) {
+        char *data;
+        assert_int_equal(m->ops->seq_save(m, 0, begins[i], begins[i + 1], &data, &blocks[i].len),
+                         STATUS_OK);
+        blocks[i].ptr = data;
+    }
+    drop(m, 1);
+    assert_true(m->ops->seq_remove(m, 0, SPLIT, UINT32_MAX));
+    m->ops->seq_copy(m, 0, 1, 0, SPLIT);
+    assert_int_equal(m->ops->seq_load(m, 1, BLOCK, SPLIT, SHARED, blocks[1]), STATUS_OK);
+    assert_int_equal(decode_rows(m, 1, SHARED, PROMPT), MODEL_DONE);
+    reply(m, 1, PROMPT - SHARED, restored);
+    assert_memory_equal(restored, live, sizeof live); /* a part of a block behind live cells */
+
+    drop(m, 0);
+    drop(m, 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(m->ops->seq_load(m, 1, begins[i], begins[i], begins[i + 1], blocks[i]),
+                         STATUS_OK);
+    assert_int_equal(decode_rows(m, 1, SHARED, PROMPT), MODEL_DONE);
+    reply(m, 1, PROMPT - SHARED, restored);
+    assert_memory_equal(restored, live, sizeof live); /* whole blocks into an empty pool */
+    drop(m, 1);
+
+    /* Damaged or misplaced data, and a full pool, are refused and cost no cell. */
+    struct str cut = {blocks[0].ptr, blocks[0].len / 2};
+    assert_true(m->ops->seq_load(m, 1, 0, 0, BLOCK, cut) != STATUS_OK);
+    assert_int_equal(m->ops->seq_load(m, 1, 0, 0, BLOCK + 1, blocks[0]), STATUS_CORRUPT);
+    for (uint32_t s = 0; s < CELLS / PROMPT; s++)
+        assert_int_equal(decode_rows(m, s, 0, PROMPT), MODEL_DONE);
+    assert_int_equal(m->ops->seq_load(m, 3, 0, 0, BLOCK, blocks[0]), STATUS_BUSY);
+    for (uint32_t s = 0; s < CELLS / PROMPT; s++)
+        drop(m, s);
+    for (int i = 0; i < 2; i++)
+        mem_free((char *)(uintptr_t)blocks[i].ptr);
+}
+
 static void test_model__ordinary_text_never_becomes_a_control_token(void **state)
 {
     const struct model *m = *state;
@@ -186,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_model__an_aborted_prefill_returns_soon_and_leaves_no_trace),
         cmocka_unit_test(test_model__sequences_share_their_cells),
         cmocka_unit_test(test_model__a_shared_prefix_gives_the_reply_of_a_cold_one),
+        cmocka_unit_test(test_model__a_restored_prefix_gives_the_reply_of_a_shared_one),
         cmocka_unit_test(test_model__ordinary_text_never_becomes_a_control_token),
     };
     char *path = weights_find(WEIGHTS_SMOLLM2);

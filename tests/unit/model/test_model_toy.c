@@ -212,6 +212,60 @@ static void test_model_toy__fails_at_the_decode_that_was_asked_for(void **state)
     model_destroy(m);
 }
 
+/* A pool with "abcdef" in sequence 0, and positions [2, 6) of it outside. */
+static struct model *make_saved(struct model_toy_options options, char **out, size_t *out_bytes)
+{
+    struct model *m = model_toy_create(&options);
+    assert_int_equal(decode_text(m, 0, "abcdef"), MODEL_DONE);
+    assert_int_equal(m->ops->seq_save(m, 0, 2, 6, out, out_bytes), STATUS_OK);
+    return m;
+}
+
+static void test_model_toy__saved_positions_come_back_behind_others(void **state)
+{
+    (void)state;
+    char *data;
+    size_t n;
+    struct model *m =
+        make_saved((struct model_toy_options){.n_cells = 16, .n_sequences = 2}, &data, &n);
+    m->ops->seq_copy(m, 0, 1, 0, 4);
+    assert_int_equal(m->ops->seq_load(m, 1, 2, 4, 6, (struct str){data, n}), STATUS_OK);
+    assert_int_equal(model_toy_cells_used(m), 8); /* four are shared */
+    model_token held[6];
+    assert_int_equal(model_toy_sequence(m, 1, held, 6), 6);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(held[i], "abcdef"[i]);
+    mem_free(data);
+    model_destroy(m);
+}
+
+static void test_model_toy__what_cannot_be_loaded_changes_nothing(void **state)
+{
+    (void)state;
+    char *data;
+    size_t n;
+    struct model *m = make_saved(
+        (struct model_toy_options){
+            .n_cells = 10, .n_sequences = 2, .fail_save_at = 2, .fail_load_at = 1},
+        &data, &n);
+    char *other;
+    size_t n_other;
+    assert_int_equal(m->ops->seq_save(m, 0, 0, 6, &other, &n_other), STATUS_NO_MEMORY);
+    m->ops->seq_copy(m, 0, 1, 0, 2);
+    struct str saved = {data, n};
+    assert_int_equal(m->ops->seq_load(m, 1, 2, 2, 6, saved), STATUS_BUSY); /* as was asked for */
+    struct str cut = {data, n - 1};
+    assert_int_equal(m->ops->seq_load(m, 1, 2, 2, 6, cut), STATUS_CORRUPT);
+    assert_int_equal(m->ops->seq_load(m, 1, 1, 2, 5, saved), STATUS_CORRUPT); /* elsewhere */
+    assert_int_equal(model_toy_cells_used(m), 6);
+    assert_int_equal(m->ops->seq_load(m, 1, 2, 2, 6, saved), STATUS_OK);
+    m->ops->seq_remove(m, 1, 2, UINT32_MAX);
+    assert_int_equal(decode_text(m, 0, "g"), MODEL_DONE);
+    assert_int_equal(m->ops->seq_load(m, 1, 2, 2, 6, saved), STATUS_BUSY); /* no room */
+    mem_free(data);
+    model_destroy(m);
+}
+
 static void test_model_tokenize__refuses_what_the_array_cannot_hold(void **state)
 {
     (void)state;
@@ -238,6 +292,8 @@ int main(void)
         cmocka_unit_test(test_model_toy__a_full_pool_changes_nothing),
         cmocka_unit_test(test_model_toy__an_abort_leaves_leading_rows),
         cmocka_unit_test(test_model_toy__fails_at_the_decode_that_was_asked_for),
+        cmocka_unit_test(test_model_toy__saved_positions_come_back_behind_others),
+        cmocka_unit_test(test_model_toy__what_cannot_be_loaded_changes_nothing),
         cmocka_unit_test(test_model_tokenize__refuses_what_the_array_cannot_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
