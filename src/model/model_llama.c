@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "kernels/hook.h"
 #include "model/bench_llama.h"
 #include "model/gguf_check.h"
 #include "model/grammar_llama.h"
@@ -85,6 +86,8 @@ static void init_library(void)
 {
     llama_log_set(forward_log, NULL);
     llama_backend_init();
+    if (kernels_install())
+        kernels_use(isa_best());
 }
 
 /* ---- Vocabulary: any thread ---- */
@@ -477,12 +480,12 @@ static enum status fingerprint(const struct model_llama *ml, const char *path,
     struct strbuf settings;
     strbuf_init(&settings, 512);
     strbuf_printf(&settings,
-                  "v%d size=%llu weights=%llu kv=f16/f16 flash=%d layers=%u embd=%u rope=%g "
-                  "llama=%s\n",
+                  "v%d size=%llu weights=%llu kv=f16/f16 flash=%d kernels=%s layers=%u embd=%u "
+                  "rope=%g llama=%s\n",
                   FINGERPRINT_VERSION, (unsigned long long)facts->file_bytes,
-                  (unsigned long long)facts->weights_bytes, (int)flash, facts->n_layer,
-                  facts->n_embd, (double)llama_model_rope_freq_scale_train(ml->weights),
-                  llama_version());
+                  (unsigned long long)facts->weights_bytes, (int)flash, isa_name(kernels_in_use()),
+                  facts->n_layer, facts->n_embd,
+                  (double)llama_model_rope_freq_scale_train(ml->weights), llama_version());
     struct sha256 *h = sha256_create();
     sha256_update(h, strbuf_cstr(&settings), settings.len);
     strbuf_free(&settings);

@@ -1,0 +1,9 @@
+#include "kernels/simd_avx512.h"
+
+#include "kernels/attention_tile.h"
+
+void attention_block_avx512(const struct attention_task *task,
+                            const struct attention_scratch *scratch)
+{
+    attention_block(task, scratch);
+}

@@ -1,0 +1,50 @@
+/* attention_block -- one task of attention.c: the rows of a block against a range of keys.  Private
+ * to the attention kernels; each instruction set has its own attention_block_*. */
+#pragma once
+
+#include "kernels/attention.h"
+
+enum {
+    ATTENTION_BLOCK_ROWS = 126, /* aimed at: 21 groups of 6, and 7 query heads divide it */
+    ATTENTION_MOST_ROWS = 256,  /* a group of more query heads is not handled */
+    ATTENTION_MOST_LANES = 16,  /* floats of the widest vector */
+    ATTENTION_GROUP_ROWS = 6,   /* rows of a block that are computed together in registers */
+};
+
+/* What a mask says of one token and one tile. */
+enum attention_sight {
+    ATTENTION_HIDDEN,  /* -inf throughout */
+    ATTENTION_VISIBLE, /* 0 throughout */
+    ATTENTION_MIXED,   /* its values are in scratch.mask */
+};
+
+/* Of one thread.  All arrays are 64-byte aligned. */
+struct attention_scratch {
+    float *q;       /* [rows][d_k], times scale and log2 e */
+    float *y;       /* [rows][d_v], not divided yet */
+    float *sums;    /* [rows][ATTENTION_MOST_LANES]: the sum of p, spread over lanes */
+    float *maxima;  /* [rows], in units of log2 */
+    float *slopes;  /* [rows] */
+    float *k;       /* [d_k][ATTENTION_TILE_KEYS]: a tile of K, transposed */
+    float *v;       /* [ATTENTION_TILE_KEYS][d_v] */
+    float *scores;  /* [a group of rows][ATTENTION_TILE_KEYS] */
+    float *mask;    /* [tokens][ATTENTION_TILE_KEYS], times log2 e */
+    uint8_t *sight; /* [tokens]: enum attention_sight of the tile at hand */
+};
+
+/* Rows are token-major: row = token * group + (head - first_head). */
+struct attention_task {
+    const struct attention_args *args;
+    int64_t kv_head;
+    int64_t first_token, n_tokens;
+    int64_t group;               /* query heads of this KV head */
+    int64_t first_key, last_key; /* [first, last); first is a multiple of the tile */
+};
+
+/* Leaves y, sums and maxima in the scratch. */
+typedef void attention_block_fn(const struct attention_task *task,
+                                const struct attention_scratch *scratch);
+
+attention_block_fn attention_block_avx2;
+attention_block_fn attention_block_avx512;
+attention_block_fn attention_block_neon;

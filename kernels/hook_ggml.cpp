@@ -1,0 +1,199 @@
+/* The one file that knows ggml's internal headers (third_party/README.md says how to raise them).
+ */
+#include "kernels/hook.h"
+
+#include <atomic>
+#include <cstring>
+
+#include "ggml-cpu.h"
+#include "ggml-internal/traits.h"
+
+extern "C" {
+#include "kernels/attention.h"
+#include "kernels/matmul.h"
+}
+
+/* What is relied on beyond the classes of traits.h. */
+#define PINNED_VERSION "0.25.3"
+static_assert(GGML_BACKEND_API_VERSION == 2, "another ggml: read its traits.h again");
+static_assert(sizeof(ggml_backend_buffer_type) == 8 * sizeof(void *), "another buffer type");
+static_assert(GGML_MAX_SRC >= 5 && GGML_MAX_OP_PARAMS >= 16, "no room for attention's operands");
+
+static std::atomic<int> isa_in_use{KERNEL_ISA_NONE};
+static std::atomic<uint64_t> n_computed{0};
+
+enum {
+    ALIGNMENT = 64, /* of the work buffer; ggml's is aligned to less */
+};
+
+static void *align(void *p)
+{
+    return reinterpret_cast<void *>((reinterpret_cast<uintptr_t>(p) + ALIGNMENT - 1) &
+                                    ~static_cast<uintptr_t>(ALIGNMENT - 1));
+}
+
+/* ---- ggml's threads as a team ---- */
+
+static void barrier(void *pool)
+{
+    ggml_barrier(static_cast<ggml_threadpool *>(pool));
+}
+
+static void set_counter(void *pool, int to)
+{
+    ggml_threadpool_chunk_set(static_cast<ggml_threadpool *>(pool), to);
+}
+
+static int take(void *pool)
+{
+    return ggml_threadpool_chunk_add(static_cast<ggml_threadpool *>(pool), 1);
+}
+
+/* Of an operation that is ours. */
+static kernel_team team_of(const ggml_compute_params *params)
+{
+    if (params->ith == 0)
+        n_computed.fetch_add(1, std::memory_order_relaxed);
+    return {params->ith, params->nth, params->threadpool, barrier, set_counter, take};
+}
+
+/* ---- Attention ---- */
+
+static bool format_of(ggml_type type, attention_format *out)
+{
+    *out = type == GGML_TYPE_F16 ? ATTENTION_F16 : ATTENTION_Q8_0;
+    return type == GGML_TYPE_F16 || type == GGML_TYPE_Q8_0;
+}
+
+static attention_rows rows_of(const ggml_tensor *t)
+{
+    return {t->data, t->nb[1], t->nb[2]};
+}
+
+/* False where the operation is not one of ours. */
+static bool read_attention(const ggml_tensor *op, attention_args *args)
+{
+    const ggml_tensor *q = op->src[0], *k = op->src[1], *v = op->src[2], *mask = op->src[3];
+    *args = {};
+    attention_shape *shape = &args->shape;
+    if (!format_of(k->type, &shape->k_format) || !format_of(v->type, &shape->v_format) ||
+        q->type != GGML_TYPE_F32 || q->nb[0] != sizeof(float) || q->ne[3] != 1 || k->ne[3] != 1 ||
+        v->ne[2] != k->ne[2] || !ggml_is_contiguous(op) ||
+        (mask != nullptr && (mask->type != GGML_TYPE_F16 || mask->ne[2] != 1)))
+        return false;
+    shape->d_k = k->ne[0];
+    shape->d_v = v->ne[0];
+    shape->n_tokens = q->ne[1];
+    shape->n_heads = q->ne[2];
+    shape->n_kv_heads = k->ne[2];
+    shape->n_keys = k->ne[1];
+    args->q = rows_of(q);
+    args->k = rows_of(k);
+    args->v = rows_of(v);
+    if (mask != nullptr) {
+        args->mask = mask->data;
+        args->mask_stride = mask->nb[1];
+    }
+    if (op->src[4] != nullptr)
+        args->sinks = static_cast<const float *>(op->src[4]->data);
+    args->y = static_cast<float *>(op->data);
+    float params[3];
+    std::memcpy(params, op->op_params, sizeof params);
+    args->scale = params[0];
+    args->max_bias = params[1];
+    args->softcap = params[2];
+    return attention_handles(kernels_in_use(), shape);
+}
+
+class attention_traits : public ggml::cpu::tensor_traits
+{
+    bool work_size(int n_threads, const ggml_tensor *op, size_t &size) override
+    {
+        attention_args args;
+        if (!read_attention(op, &args))
+            return false;
+        size = attention_work_bytes(kernels_in_use(), &args.shape, n_threads) + ALIGNMENT;
+        return true;
+    }
+
+    bool compute_forward(ggml_compute_params *params, ggml_tensor *op) override
+    {
+        attention_args args;
+        if (!read_attention(op, &args))
+            return false;
+        args.work = align(params->wdata);
+        kernel_team team = team_of(params);
+        attention_run(kernels_in_use(), &args, &team);
+        return true;
+    }
+};
+
+/* ---- The buffer type ---- */
+
+class kernels_buffer_type : public ggml::cpu::extra_buffer_type
+{
+    attention_traits attention;
+
+    /* No tensor lives in a buffer of ours. */
+    bool supports_op(ggml_backend_dev_t, const ggml_tensor *) override
+    {
+        return false;
+    }
+
+    ggml::cpu::tensor_traits *get_tensor_traits(const ggml_tensor *op) override
+    {
+        if (kernels_in_use() == KERNEL_ISA_NONE)
+            return nullptr;
+        return op->op == GGML_OP_FLASH_ATTN_EXT ? &attention : nullptr;
+    }
+};
+
+static const char *buffer_name(ggml_backend_buffer_type_t)
+{
+    return "Pensieve";
+}
+
+static ggml_backend_buffer_t alloc_nothing(ggml_backend_buffer_type_t, size_t)
+{
+    return nullptr;
+}
+
+static size_t buffer_alignment(ggml_backend_buffer_type_t)
+{
+    return ALIGNMENT;
+}
+
+static bool install()
+{
+    if (std::strcmp(ggml_version(), PINNED_VERSION) != 0)
+        return false;
+    static kernels_buffer_type kernels;
+    static ggml_backend_buffer_type type = {
+        {buffer_name, alloc_nothing, buffer_alignment, nullptr, nullptr, nullptr},
+        ggml_backend_reg_dev_get(ggml_backend_cpu_reg(), 0),
+        static_cast<ggml::cpu::extra_buffer_type *>(&kernels),
+    };
+    ggml_backend_cpu_get_extra_buffer_types().push_back(&type);
+    return true;
+}
+
+bool kernels_install(void)
+{
+    static const bool is_installed = install();
+    return is_installed;
+}
+
+void kernels_use(enum kernel_isa isa)
+{
+    isa_in_use.store(isa, std::memory_order_relaxed);
+}
+
+enum kernel_isa kernels_in_use(void)
+{
+    return static_cast<kernel_isa>(isa_in_use.load(std::memory_order_relaxed));
+}
+
+uint64_t kernels_n_computed(void)
+{
+    return n_computed.load(std::memory_order_relaxed);
+}
