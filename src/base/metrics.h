@@ -28,6 +28,15 @@
     X(MEMORY_AVAILABLE, "pensieve_memory_available_bytes", "gauge", "Memory free for use")         \
     X(MEMORY_STATE, "pensieve_memory_state", "gauge",                                              \
       "0 safe, 1 caution, 2 critical, 3 emergency")                                                \
+    X(RESTORED_TOKENS, "pensieve_restored_tokens_total", "counter",                                \
+      "Prompt tokens found on disk (of the reused ones)")                                          \
+    X(STORE_BLOCKS, "pensieve_store_blocks", "gauge", "Blocks of prompts on disk")                 \
+    X(STORE_BYTES, "pensieve_store_bytes", "gauge", "Their bytes")                                 \
+    X(STORE_WRITTEN_BYTES, "pensieve_store_written_bytes_total", "counter", "Bytes written there") \
+    X(STORE_DROPPED, "pensieve_store_dropped_total", "counter",                                    \
+      "Blocks that could not be written")                                                          \
+    X(STORE_DAMAGED, "pensieve_store_damaged_total", "counter",                                    \
+      "Blocks that failed their check and were deleted")                                           \
     X(REJECTED_MEMORY, "pensieve_rejected_memory_total", "counter", "Requests refused: memory")
 
 enum metric {
