@@ -36,6 +36,7 @@ struct prefix_leaf {
     uint64_t used_at; /* owner's clock at the last release */
     bool is_live;
     bool is_pinned;
+    bool is_kept; /* elsewhere too, all of it */
 };
 
 struct prefix {
@@ -45,6 +46,8 @@ struct prefix {
     uint32_t cells_used;
     uint64_t clock; /* counts releases: the order of last use */
     uint64_t visit; /* counts walks over the runs */
+    void (*on_drop)(void *arg, struct prefix_leaf *leaf);
+    void *on_drop_arg;
 };
 
 /* The best leaf for a prompt and how many tokens of it are of use. */
@@ -173,6 +176,20 @@ static void leaf_drop(struct prefix_leaf *leaf)
     *leaf = (struct prefix_leaf){.owner = p};
 }
 
+/* What an idle leaf says, or the end of it, goes for want of room: whoever keeps it is told. */
+static void leaf_tell_drop(struct prefix_leaf *leaf)
+{
+    struct prefix *p = leaf->owner;
+    if (p->on_drop != NULL)
+        p->on_drop(p->on_drop_arg, leaf);
+}
+
+static void leaf_evict(struct prefix_leaf *leaf)
+{
+    leaf_tell_drop(leaf);
+    leaf_drop(leaf);
+}
+
 /* The least recently used idle leaf that is not `spared`; NULL where there is none. */
 static struct prefix_leaf *oldest_idle(struct prefix *p, const struct prefix_leaf *spared)
 {
@@ -195,7 +212,7 @@ static struct prefix_leaf *free_slot(struct prefix *p, const struct prefix_leaf 
     }
     struct prefix_leaf *oldest = oldest_idle(p, spared);
     if (oldest != NULL)
-        leaf_drop(oldest);
+        leaf_evict(oldest);
     return oldest;
 }
 
@@ -299,6 +316,7 @@ enum status prefix_acquire(struct prefix *p, uint64_t namespace_key, const model
     /* The only idle leaf is the one that we would copy from: its end gives way. */
     if (leaf == NULL || leaf->is_pinned)
         return STATUS_BUSY;
+    leaf_tell_drop(leaf);
     leaf_pin(leaf, &match);
 
 out:
@@ -313,6 +331,7 @@ void prefix_extend(struct prefix_leaf *leaf, const model_token *tokens, size_t n
     if (n == 0)
         return;
     leaf_append(leaf, tokens, n);
+    leaf->is_kept = false;
 
     /* Cells of a shared run belong to others too: what comes now is a run of its own. */
     if (leaf->tail != NULL && leaf->tail->refs == 1)
@@ -336,6 +355,8 @@ void prefix_truncate(struct prefix_leaf *leaf, size_t n_tokens)
     struct cell_run *old = leaf->tail;
     leaf->tail = run_share(leaf, n_tokens);
     run_release(p, old);
+    if (n_tokens < leaf->n_tokens)
+        leaf->is_kept = false;
     leaf->n_tokens = n_tokens;
 }
 
@@ -370,8 +391,47 @@ bool prefix_evict_one(struct prefix *p)
     struct prefix_leaf *oldest = oldest_idle(p, NULL);
     if (oldest == NULL)
         return false;
-    leaf_drop(oldest);
+    leaf_evict(oldest);
     return true;
+}
+
+void prefix_on_drop(struct prefix *p, void (*on_drop)(void *arg, struct prefix_leaf *leaf),
+                    void *arg)
+{
+    p->on_drop = on_drop;
+    p->on_drop_arg = arg;
+}
+
+struct prefix_leaf *prefix_find_unkept(struct prefix *p)
+{
+    struct prefix_leaf *newest = NULL;
+    for (uint32_t i = 0; i < p->n_leaves; i++) {
+        struct prefix_leaf *leaf = &p->leaves[i];
+        if (leaf_is_idle(leaf) && !leaf->is_kept &&
+            (newest == NULL || leaf->used_at > newest->used_at))
+            newest = leaf;
+    }
+    return newest;
+}
+
+void prefix_leaf_set_kept(struct prefix_leaf *leaf)
+{
+    leaf->is_kept = true;
+}
+
+bool prefix_leaf_is_kept(const struct prefix_leaf *leaf)
+{
+    return leaf->is_kept;
+}
+
+const model_token *prefix_leaf_tokens(const struct prefix_leaf *leaf)
+{
+    return leaf->tokens;
+}
+
+uint64_t prefix_leaf_namespace(const struct prefix_leaf *leaf)
+{
+    return leaf->namespace_key;
 }
 
 uint32_t prefix_cells_used(const struct prefix *p)

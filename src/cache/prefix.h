@@ -8,7 +8,9 @@
  * A model that can't share prefixes (info.can_share_prefix) lends only whole idle leaves, and only
  * to prompts that are longer.
  *
- * What it is not: not the store on disk, and it computes nothing.  Owner: the scheduler thread.
+ * What it is not: not the store on disk, and it computes nothing.  Who keeps leaves elsewhere
+ * (sched/persist) is told before one goes whose content no other leaf has, and may note on each
+ * that all of it is kept.  Owner: the scheduler thread.
  *
  * Invariants (prefix_check walks them):
  *  1. every sequence id is either free or belongs to exactly one leaf;
@@ -53,6 +55,19 @@ void prefix_release(struct prefix_leaf *leaf);
 /* Makes room: evicts the least recently used idle leaf.  False where there is none. */
 bool prefix_evict_one(struct prefix *p);
 
+/* Who wants to know of an idle leaf that goes to make room; what it says is still in the pool. */
+void prefix_on_drop(struct prefix *p, void (*on_drop)(void *arg, struct prefix_leaf *leaf),
+                    void *arg);
+
+/* An idle leaf that is not noted as kept, the most recently used one; NULL where there is none. */
+struct prefix_leaf *prefix_find_unkept(struct prefix *p);
+
+/* Notes that all of an idle leaf is kept; holds until its tokens change. */
+void prefix_leaf_set_kept(struct prefix_leaf *leaf);
+bool prefix_leaf_is_kept(const struct prefix_leaf *leaf);
+
+const model_token *prefix_leaf_tokens(const struct prefix_leaf *leaf);
+uint64_t prefix_leaf_namespace(const struct prefix_leaf *leaf);
 uint32_t prefix_leaf_sequence(const struct prefix_leaf *leaf);
 size_t prefix_leaf_length(const struct prefix_leaf *leaf);
 uint32_t prefix_cells_used(const struct prefix *p);

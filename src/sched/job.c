@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "base/thread.h"
 
 enum {
@@ -177,6 +178,17 @@ void job_rows_done(struct job *j, size_t n)
     size_t n_read = n_done < j->n_prompt ? n_done : j->n_prompt;
     if (n_read > (size_t)j->n_reused + j->n_prefilled)
         j->n_prefilled = (uint32_t)n_read - j->n_reused;
+}
+
+void job_rows_restored(struct job *j, size_t n)
+{
+    size_t n_done = prefix_leaf_length(j->leaf), n_known = (size_t)j->n_reused + j->n_prefilled;
+    INVARIANT(n_done < j->n_tokens && n <= n_done);
+    size_t n_read = n_done < j->n_prompt ? n_done : j->n_prompt;
+    if (n_read <= n_known) /* it was read before the job gave way */
+        return;
+    j->n_reused += (uint32_t)(n_read - n_known);
+    metric_add(METRIC_REUSED_TOKENS, (int64_t)(n_read - n_known));
 }
 
 void job_rows_lost(struct job *j)

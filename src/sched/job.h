@@ -108,6 +108,9 @@ void job_start(struct job *j, struct model *m, struct prefix_leaf *leaf, size_t 
 /* The next n tokens are in the pool. */
 void job_rows_done(struct job *j, size_t n);
 
+/* The leaf has gained n tokens that lay on disk: as those found in the pool at the start. */
+void job_rows_restored(struct job *j, size_t n);
+
 /* An aborted call: whatever it left of this job's rows is removed. */
 void job_rows_lost(struct job *j);
 

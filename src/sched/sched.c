@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "sched/batch.h"
 #include "sched/job.h"
+#include "sched/persist.h"
 
 enum {
     IDLE_WAIT_MS = 1000,    /* the longest sleep; every event wakes earlier */
@@ -20,6 +21,7 @@ enum {
 struct sched {
     struct model *model;
     struct prefix *prefix;
+    struct persist *persist;
     struct sched_options options;
     pthread_t thread;
 
@@ -315,6 +317,18 @@ static bool decode_step(struct sched *s)
     return true;
 }
 
+/* What comes next in the prompt is taken from the disk; false where it is not there. */
+static bool restore(struct sched *s, struct job *j)
+{
+    size_t n = persist_restore(s->persist, j->leaf, j->tokens, j->n_tokens);
+    if (n == 0)
+        return false;
+    job_rows_restored(j, n);
+    job_publish(j);
+    log_debug("sched: %zu tokens came from the disk", n);
+    return true;
+}
+
 /* A chunk of the prompt that is being read. */
 static bool prefill_step(struct sched *s)
 {
@@ -324,6 +338,8 @@ static bool prefill_step(struct sched *s)
     if (n_rows == 0)
         return false;
     struct job *j = s->jobs[s->batch.entry_of[0]];
+    if (restore(s, j))
+        return true;
     size_t depth = prefix_leaf_length(j->leaf);
     uint64_t begin_us = clock_now_us();
     atomic_store(&s->prefilling, j);
@@ -366,12 +382,16 @@ static void *sched_main(void *arg)
         bool worked = decode_step(s);
         worked |= prefill_step(s);
         publish_stats(s);
-        if (!worked)
+        if (worked)
+            persist_note_work(s->persist);
+        else if (!persist_rest(s->persist))
             wait_for_news(s);
     }
     take_inbox(s);
     while (s->n_jobs > 0)
         finish_job(s, s->n_jobs - 1, JOB_CANCELLED, NULL);
+    if (!s->model_failed)
+        persist_flush(s->persist, s->options.flush_ms);
     return NULL;
 }
 
@@ -379,6 +399,7 @@ static void *sched_main(void *arg)
 
 static void sched_free(struct sched *s)
 {
+    persist_destroy(s->persist);
     prefix_destroy(s->prefix);
     model_destroy(s->model);
     pthread_cond_destroy(&s->woken);
@@ -397,6 +418,8 @@ struct sched *sched_create(struct model *m, const struct sched_options *options)
     s->model = m;
     s->options = *options;
     s->prefix = prefix_create(m);
+    s->persist = persist_create(m, s->prefix, options->store,
+                                &(struct persist_options){.idle_ms = options->persist_idle_ms});
     s->jobs = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->jobs));
     s->entries = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->entries));
     s->inbox = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->inbox));

@@ -14,6 +14,7 @@
  * scheduler's own. */
 #pragma once
 
+#include "cache/kvstore.h"
 #include "cache/prefix.h"
 #include "model/model.h"
 #include "model/sampler.h"
@@ -56,7 +57,7 @@ struct job_output {
     enum job_end end;     /* JOB_RUNNING while more may come */
     int stop_index;
     uint32_t n_sampled;   /* tokens sampled so far, without the one that ends the turn */
-    uint32_t n_reused;    /* prompt tokens that were found in the pool */
+    uint32_t n_reused;    /* prompt tokens that were found in the pool or on disk */
     uint32_t n_prefilled; /* prompt tokens computed so far; at last n_reused + n_prefilled is all */
     struct error error;
 };
@@ -64,6 +65,10 @@ struct job_output {
 struct sched_options {
     uint32_t max_running; /* jobs decoded together; >= 1 */
     uint32_t max_jobs;    /* admitted, running or waiting */
+
+    struct kvstore *store;    /* where prompts are kept on disk; borrowed; NULL: nowhere */
+    unsigned persist_idle_ms; /* without work, before they are written */
+    unsigned flush_ms;        /* most that sched_destroy spends on what is not written yet */
 };
 
 /* Takes the model over (destroyed by sched_destroy).  NULL, the model destroyed, where no thread
