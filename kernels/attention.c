@@ -81,9 +81,10 @@ static struct attention_scratch carve_scratch(const struct attention_shape *shap
         .sums = carve(from, rows * ATTENTION_MOST_LANES),
         .maxima = carve(from, rows),
         .slopes = carve(from, rows),
+        .tokens = (int32_t *)carve(from, rows),
         .k = carve(from, shape->d_k * ATTENTION_TILE_KEYS),
         .v = carve(from, shape->d_v * ATTENTION_TILE_KEYS),
-        .scores = carve(from, ATTENTION_GROUP_ROWS * ATTENTION_TILE_KEYS),
+        .scores = carve(from, ATTENTION_FEW_ROWS * ATTENTION_TILE_KEYS),
         .mask = carve(from, plan->block_tokens * ATTENTION_TILE_KEYS),
         .sight = (uint8_t *)carve(from, divide_up(plan->block_tokens, (int64_t)sizeof(float))),
     };
@@ -146,6 +147,7 @@ static void begin_block(const struct attention_task *task, const struct attentio
             scratch->q[row * d_k + d] = q[d] * scale;
         scratch->maxima[row] = -INFINITY;
         scratch->slopes[row] = slope_of(args, head);
+        scratch->tokens[row] = (int32_t)(token - task->first_token);
     }
     int64_t rows = task->n_tokens * task->group;
     memset(scratch->y, 0, (size_t)(rows * args->shape.d_v) * sizeof(float));

@@ -5,9 +5,10 @@
 #include "kernels/attention.h"
 
 enum {
-    ATTENTION_BLOCK_ROWS = 126, /* aimed at: 21 groups of 6, and 7 query heads divide it */
+    ATTENTION_BLOCK_ROWS = 252, /* aimed at: 42 groups of 6, and 7 query heads divide it */
     ATTENTION_MOST_ROWS = 256,  /* a group of more query heads is not handled */
     ATTENTION_MOST_LANES = 16,  /* floats of the widest vector */
+    ATTENTION_FEW_ROWS = 8,     /* a block of so few goes another way */
     ATTENTION_GROUP_ROWS = 6,   /* rows of a block that are computed together in registers */
 };
 
@@ -20,16 +21,17 @@ enum attention_sight {
 
 /* Of one thread.  All arrays are 64-byte aligned. */
 struct attention_scratch {
-    float *q;       /* [rows][d_k], times scale and log2 e */
-    float *y;       /* [rows][d_v], not divided yet */
-    float *sums;    /* [rows][ATTENTION_MOST_LANES]: the sum of p, spread over lanes */
-    float *maxima;  /* [rows], in units of log2 */
-    float *slopes;  /* [rows] */
-    float *k;       /* [d_k][ATTENTION_TILE_KEYS]: a tile of K, transposed */
-    float *v;       /* [ATTENTION_TILE_KEYS][d_v] */
-    float *scores;  /* [a group of rows][ATTENTION_TILE_KEYS] */
-    float *mask;    /* [tokens][ATTENTION_TILE_KEYS], times log2 e */
-    uint8_t *sight; /* [tokens]: enum attention_sight of the tile at hand */
+    float *q;        /* [rows][d_k], times scale and log2 e */
+    float *y;        /* [rows][d_v], not divided yet */
+    float *sums;     /* [rows][ATTENTION_MOST_LANES]: the sum of p, spread over lanes */
+    float *maxima;   /* [rows], in units of log2 */
+    float *slopes;   /* [rows] */
+    int32_t *tokens; /* [rows]: which of the block's tokens a row is of */
+    float *k;        /* a tile of K: [d_k][ATTENTION_TILE_KEYS], or its transpose */
+    float *v;        /* [ATTENTION_TILE_KEYS][d_v] */
+    float *scores;   /* [a group, or few rows][ATTENTION_TILE_KEYS] */
+    float *mask;     /* [tokens][ATTENTION_TILE_KEYS], times log2 e */
+    uint8_t *sight;  /* [tokens]: enum attention_sight of the tile at hand */
 };
 
 /* Rows are token-major: row = token * group + (head - first_head). */

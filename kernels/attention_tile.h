@@ -13,9 +13,13 @@
  * step broadcasts 6 floats of the left operand over VF_TILE vectors of the right one, which lies so
  * that they are adjacent.  Nothing is summed across lanes but the maximum of a row.  The tiles of K
  * and V (16 KiB each for heads of 64) stay in the first two levels of cache while all groups of
- * rows of the block go over them, so unpacking them costs 1 part in 30 for 126 rows.
+ * rows of the block go over them, so unpacking them costs 1 part in 40 for 252 rows.
  *
- * Groups of 6, not more: 6 x 4 + 4 registers of 32 (AVX-512, NEON), 6 x 2 + 2 of 16 (AVX2). */
+ * Groups of 6, not more: 6 x 4 + 4 registers of 32 (AVX-512, NEON), 6 x 2 + 2 of 16 (AVX2).
+ *
+ * A block of few rows, as one token's heads are while a reply is written, would spend more on
+ * unpacking than on its products.  It goes another way: K is not transposed but multiplied row by
+ * row, and a vector's worth of keys summed across lanes together; V is never stored unpacked. */
 #pragma once
 
 #include <math.h>
@@ -28,6 +32,8 @@
 enum {
     TILE = ATTENTION_TILE_KEYS,
     GROUP = ATTENTION_GROUP_ROWS,
+    FEW = ATTENTION_FEW_ROWS,            /* rows of a block that goes without unpacked tiles ... */
+    FEW_VECTORS = VF_LANES == 8 ? 1 : 2, /* ... and vectors of y that it keeps for each */
     Q8_0_BLOCK = 32,
     Q8_0_BYTES = 34,
 };
@@ -42,16 +48,40 @@ ALWAYS_INLINE vf load_lanes(const char *row, int64_t d, const enum attention_for
     return vf_mul(vf_load_i8(block + 2 + d % Q8_0_BLOCK), vf_set(vf_scalar_f16(block)));
 }
 
+/* A row of the next tile: rows of one head lie apart, too far for the processor to guess. */
+ALWAYS_INLINE void prefetch_row(const char *row, int64_t width, const enum attention_format format)
+{
+    enum { LINE = 64 };
+    int64_t bytes = format == ATTENTION_F16 ? width * 2 : width / Q8_0_BLOCK * Q8_0_BYTES;
+    for (int64_t at = 0; at < bytes; at += LINE)
+        __builtin_prefetch(row + at);
+}
+
+/* K[key][d] -> tile[key][d], or V; keys from n on become zeros. */
+ALWAYS_INLINE void unpack_rows(float *tile, const struct attention_rows *rows,
+                               const enum attention_format format, int64_t n, int64_t width)
+{
+    const char *row = rows->data;
+    for (int64_t key = 0; key < n; key++, row += rows->token_stride) {
+        prefetch_row(row + TILE * rows->token_stride, width, format);
+        for (int64_t d = 0; d < width; d += VF_LANES)
+            vf_store(tile + key * width + d, load_lanes(row, d, format));
+    }
+    for (int64_t i = n * width; i < TILE * width; i += VF_LANES)
+        vf_store(tile + i, vf_set(0));
+}
+
 /* K[key][d] -> tile[d][key]; keys from n on become zeros, so that their scores are finite. */
-ALWAYS_INLINE void unpack_k(float *tile, const char *k, size_t stride, int64_t n, int64_t d_k,
-                            const enum attention_format format)
+ALWAYS_INLINE void unpack_columns(float *tile, const struct attention_rows *rows,
+                                  const enum attention_format format, int64_t n, int64_t width)
 {
     for (int64_t key = 0; key < TILE; key += VF_LANES) {
-        for (int64_t d = 0; d < d_k; d += VF_LANES) {
+        const char *row = (const char *)rows->data + (size_t)key * rows->token_stride;
+        for (int64_t d = 0; d < width; d += VF_LANES) {
             vf r[VF_LANES];
             for (int i = 0; i < VF_LANES; i++)
-                r[i] =
-                    key + i < n ? load_lanes(k + (size_t)(key + i) * stride, d, format) : vf_set(0);
+                r[i] = key + i < n ? load_lanes(row + (size_t)i * rows->token_stride, d, format)
+                                   : vf_set(0);
             vf_transpose(r);
             for (int i = 0; i < VF_LANES; i++)
                 vf_store(tile + (d + i) * TILE + key, r[i]);
@@ -59,58 +89,64 @@ ALWAYS_INLINE void unpack_k(float *tile, const char *k, size_t stride, int64_t n
     }
 }
 
-ALWAYS_INLINE void unpack_v(float *tile, const char *v, size_t stride, int64_t n, int64_t d_v,
-                            const enum attention_format format)
+/* The rows of one KV head from `key` on. */
+static struct attention_rows rows_from(const struct attention_rows *rows, int64_t kv_head,
+                                       int64_t key)
 {
-    for (int64_t key = 0; key < n; key++)
-        for (int64_t d = 0; d < d_v; d += VF_LANES)
-            vf_store(tile + key * d_v + d, load_lanes(v + (size_t)key * stride, d, format));
-    for (int64_t i = n * d_v; i < TILE * d_v; i += VF_LANES)
-        vf_store(tile + i, vf_set(0));
+    struct attention_rows from = *rows;
+    from.data = (const char *)rows->data + (size_t)key * rows->token_stride +
+                (size_t)kv_head * rows->head_stride;
+    return from;
 }
 
 static void unpack_tile(const struct attention_task *task, const struct attention_scratch *scratch,
                         int64_t key, int64_t n)
 {
-    const struct attention_args *args = task->args;
-    const struct attention_rows *k = &args->k, *v = &args->v;
-    const char *first_k = (const char *)k->data + (size_t)key * k->token_stride +
-                          (size_t)task->kv_head * k->head_stride;
-    const char *first_v = (const char *)v->data + (size_t)key * v->token_stride +
-                          (size_t)task->kv_head * v->head_stride;
-    int64_t d_k = args->shape.d_k, d_v = args->shape.d_v;
-    if (args->shape.k_format == ATTENTION_F16)
-        unpack_k(scratch->k, first_k, k->token_stride, n, d_k, ATTENTION_F16);
+    const struct attention_shape *shape = &task->args->shape;
+    struct attention_rows k = rows_from(&task->args->k, task->kv_head, key);
+    struct attention_rows v = rows_from(&task->args->v, task->kv_head, key);
+    if (shape->k_format == ATTENTION_F16)
+        unpack_columns(scratch->k, &k, ATTENTION_F16, n, shape->d_k);
     else
-        unpack_k(scratch->k, first_k, k->token_stride, n, d_k, ATTENTION_Q8_0);
-    if (args->shape.v_format == ATTENTION_F16)
-        unpack_v(scratch->v, first_v, v->token_stride, n, d_v, ATTENTION_F16);
+        unpack_columns(scratch->k, &k, ATTENTION_Q8_0, n, shape->d_k);
+    if (shape->v_format == ATTENTION_F16)
+        unpack_rows(scratch->v, &v, ATTENTION_F16, n, shape->d_v);
     else
-        unpack_v(scratch->v, first_v, v->token_stride, n, d_v, ATTENTION_Q8_0);
+        unpack_rows(scratch->v, &v, ATTENTION_Q8_0, n, shape->d_v);
 }
 
 /* ---- The mask ---- */
 
-/* What `mask` (f16; NULL: nothing) says of n keys; its values go to `out` where they are needed. */
-static enum attention_sight read_mask(const uint16_t *mask, int64_t n, float *out)
+enum {
+    F16_MINUS_INFINITY = 0xfc00,
+    F16_MAGNITUDE = 0x7fff,
+};
+
+/* What a tile of a mask says, its values going to `out` where they are needed.  The loop is one
+ * that compilers make vectors of. */
+static enum attention_sight read_mask(const uint16_t mask[TILE], float *out)
 {
-    enum { F16_MINUS_INFINITY = 0xfc00, F16_MAGNITUDE = 0x7fff };
-    if (mask == NULL && n == TILE)
-        return ATTENTION_VISIBLE;
-    uint16_t values[TILE];
-    unsigned differs = 0, magnitude = 0;
-    for (int64_t i = 0; i < TILE; i++) {
-        values[i] = i >= n ? F16_MINUS_INFINITY : mask == NULL ? 0 : mask[i];
-        differs |= values[i] ^ F16_MINUS_INFINITY;
-        magnitude |= values[i] & F16_MAGNITUDE;
+    uint16_t differs = 0, magnitude = 0;
+    for (int i = 0; i < TILE; i++) {
+        differs = (uint16_t)(differs | (mask[i] ^ F16_MINUS_INFINITY));
+        magnitude = (uint16_t)(magnitude | (mask[i] & F16_MAGNITUDE));
     }
     if (differs == 0)
         return ATTENTION_HIDDEN;
     if (magnitude == 0)
         return ATTENTION_VISIBLE;
-    for (int64_t i = 0; i < TILE; i += VF_LANES)
-        vf_store(out + i, vf_mul(vf_load_f16(values + i), vf_set(1.4426950408889634f)));
+    for (int i = 0; i < TILE; i += VF_LANES)
+        vf_store(out + i, vf_mul(vf_load_f16(mask + i), vf_set(1.4426950408889634f)));
     return ATTENTION_MIXED;
+}
+
+/* The same for the last tile, of n keys: those behind them are hidden.  NULL: no mask. */
+static enum attention_sight read_short_mask(const uint16_t *mask, int64_t n, float *out)
+{
+    uint16_t values[TILE];
+    for (int64_t i = 0; i < TILE; i++)
+        values[i] = i >= n ? F16_MINUS_INFINITY : mask == NULL ? 0 : mask[i];
+    return read_mask(values, out);
 }
 
 /* For all tokens of the block; false where none sees any of these keys. */
@@ -125,7 +161,10 @@ static bool look_at_mask(const struct attention_task *task, const struct attenti
             mask = (const uint16_t *)((const char *)args->mask +
                                       (size_t)(task->first_token + token) * args->mask_stride) +
                    key;
-        scratch->sight[token] = (uint8_t)read_mask(mask, n, scratch->mask + token * TILE);
+        float *values = scratch->mask + token * TILE;
+        scratch->sight[token] =
+            (uint8_t)(mask != NULL && n == TILE ? read_mask(mask, values)
+                                                : read_short_mask(mask, n, values));
         is_seen = is_seen || scratch->sight[token] != ATTENTION_HIDDEN;
     }
     return is_seen;
@@ -181,60 +220,71 @@ ALWAYS_INLINE void multiply_p_v(const int n_rows, const int n_vectors, float *y,
             vf_store(y + r * d_v + i * VF_LANES, sum[r][i]);
 }
 
-/* Scores of one row become p, in place; returns what the row's sums so far are to be multiplied by.
- */
-ALWAYS_INLINE float soften_row(float *scores, float *maximum, float *sums, float softcap,
-                               const float *mask, float slope)
+/* Caps and masks the scores of one row, in place; returns the highest. */
+ALWAYS_INLINE float finish_scores(float *scores, float softcap, const float *mask, float slope)
 {
-    enum { N = TILE / VF_LANES };
-    vf s[N];
-    for (int i = 0; i < N; i++)
-        s[i] = vf_load(scores + i * VF_LANES);
-    if (softcap != 0)
-        for (int i = 0; i < N; i++)
-            s[i] = vf_mul(vf_tanh(s[i]), vf_set(softcap * 1.4426950408889634f));
-    if (mask != NULL)
-        for (int i = 0; i < N; i++)
-            s[i] = vf_fma(vf_load(mask + i * VF_LANES), vf_set(slope), s[i]);
-    vf highest = s[0];
-    for (int i = 1; i < N; i++)
-        highest = vf_max(highest, s[i]);
-    float before = *maximum;
-    float now = fmaxf(before, vf_highest(highest));
-    float base = now == -INFINITY ? 0 : now; /* -inf less -inf is no number */
-    vf sum = vf_set(0);
-    for (int i = 0; i < N; i++) {
-        vf p = vf_exp2(vf_sub(s[i], vf_set(base)));
-        sum = vf_add(sum, p);
-        vf_store(scores + i * VF_LANES, p);
+    vf highest = vf_set(-INFINITY);
+    for (int i = 0; i < TILE; i += VF_LANES) {
+        vf s = vf_load(scores + i);
+        if (softcap != 0)
+            s = vf_mul(vf_tanh(s), vf_set(softcap * 1.4426950408889634f));
+        if (mask != NULL)
+            s = vf_fma(vf_load(mask + i), vf_set(slope), s);
+        if (softcap != 0 || mask != NULL)
+            vf_store(scores + i, s);
+        highest = vf_max(highest, s);
     }
-    float factor = now == before ? 1 : exp2f(before - base);
+    return vf_highest(highest);
+}
+
+/* Scores of one row become p, in place. */
+ALWAYS_INLINE void soften_row(float *scores, float base, float factor, float *sums)
+{
+    vf sum = vf_set(0);
+    for (int i = 0; i < TILE; i += VF_LANES) {
+        vf p = vf_exp2(vf_sub(vf_load(scores + i), vf_set(base)));
+        sum = vf_add(sum, p);
+        vf_store(scores + i, p);
+    }
     vf_store(sums, vf_fma(vf_load(sums), vf_set(factor), sum));
-    *maximum = now;
-    return factor;
+}
+
+/* Scores of a group become p; factor[r] is what its row's y so far is to be multiplied by.  Maxima
+ * first, since a row's maximum is a chain of operations that other rows can overlap. */
+ALWAYS_INLINE void soften(const int n_rows, const struct attention_task *task,
+                          const struct attention_scratch *scratch, int64_t row, float *factor)
+{
+    float softcap = task->args->softcap, base[FEW];
+    for (int r = 0; r < n_rows; r++) {
+        int64_t token = scratch->tokens[row + r];
+        float *maximum = scratch->maxima + row + r, before = *maximum;
+        enum attention_sight sight = scratch->sight[token];
+        float highest = -INFINITY;
+        if (sight != ATTENTION_HIDDEN)
+            highest = finish_scores(scratch->scores + r * TILE, softcap,
+                                    sight == ATTENTION_MIXED ? scratch->mask + token * TILE : NULL,
+                                    scratch->slopes[row + r]);
+        *maximum = highest > before ? highest : before;
+        base[r] = *maximum == -INFINITY ? 0 : *maximum; /* -inf less -inf is no number */
+        factor[r] = highest > before ? exp2f(before - base[r]) : 1;
+    }
+    for (int r = 0; r < n_rows; r++) {
+        float *scores = scratch->scores + r * TILE;
+        if (scratch->sight[scratch->tokens[row + r]] == ATTENTION_HIDDEN)
+            memset(scores, 0, TILE * sizeof *scores);
+        else
+            soften_row(scores, base[r], factor[r],
+                       scratch->sums + (row + r) * ATTENTION_MOST_LANES);
+    }
 }
 
 ALWAYS_INLINE void group_of(const int n_rows, const struct attention_task *task,
                             const struct attention_scratch *scratch, int64_t row)
 {
-    const struct attention_args *args = task->args;
-    int64_t d_k = args->shape.d_k, d_v = args->shape.d_v;
+    int64_t d_k = task->args->shape.d_k, d_v = task->args->shape.d_v;
     float factor[GROUP];
     multiply_q_k(n_rows, scratch->scores, scratch->q + row * d_k, scratch->k, d_k);
-    for (int r = 0; r < n_rows; r++) {
-        int64_t token = (row + r) / task->group;
-        float *scores = scratch->scores + r * TILE;
-        if (scratch->sight[token] == ATTENTION_HIDDEN) {
-            memset(scores, 0, TILE * sizeof *scores);
-            factor[r] = 1;
-            continue;
-        }
-        bool is_mixed = scratch->sight[token] == ATTENTION_MIXED;
-        factor[r] =
-            soften_row(scores, scratch->maxima + row + r,
-                       scratch->sums + (row + r) * ATTENTION_MOST_LANES, args->softcap,
-                       is_mixed ? scratch->mask + token * TILE : NULL, scratch->slopes[row + r]);
-    }
+    soften(n_rows, task, scratch, row, factor);
     float *y = scratch->y + row * d_v;
     int64_t d = 0;
     for (; d + VF_TILE * VF_LANES <= d_v; d += VF_TILE * VF_LANES)
@@ -267,32 +317,156 @@ static void run_group(int64_t n_rows, const struct attention_task *task,
     }
 }
 
-static bool sees_tile(const struct attention_task *task, const struct attention_scratch *scratch,
-                      int64_t row, int64_t n_rows)
+static bool sees_tile(const struct attention_scratch *scratch, int64_t row, int64_t n_rows)
 {
-    for (int64_t token = row / task->group; token <= (row + n_rows - 1) / task->group; token++)
-        if (scratch->sight[token] != ATTENTION_HIDDEN)
+    for (int64_t r = row; r < row + n_rows; r++)
+        if (scratch->sight[scratch->tokens[r]] != ATTENTION_HIDDEN)
             return true;
     return false;
 }
 
+/* ---- Few rows ---- */
+
+/* scores[row][key] = q[row] . k[key], k as it was: VF_LANES keys at a time, each summed in lanes of
+ * its own; then their lanes are exchanged, and one addition sums them all. */
+static void multiply_q_rows(int64_t n_rows, float *scores, const float *q, const float *k,
+                            int64_t d_k)
+{
+    for (int64_t r = 0; r < n_rows; r++, q += d_k, scores += TILE) {
+        for (int64_t key = 0; key < TILE; key += VF_LANES) {
+            const float *right = k + key * d_k;
+            vf sum[VF_LANES];
+            for (int i = 0; i < VF_LANES; i++)
+                sum[i] = vf_set(0);
+            for (int64_t d = 0; d < d_k; d += VF_LANES) {
+                vf left = vf_load(q + d);
+                for (int i = 0; i < VF_LANES; i++)
+                    sum[i] = vf_fma(left, vf_load(right + i * d_k + d), sum[i]);
+            }
+            vf_store(scores + key, vf_sum_each(sum));
+        }
+    }
+}
+
+/* As multiply_p_v, with the n keys of v as they lie in the pool, from their value d on. */
+ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, float *y,
+                                     const float *factor, const float *p,
+                                     const struct attention_rows *v,
+                                     const enum attention_format format, int64_t d, int64_t n,
+                                     int64_t d_v)
+{
+    vf sum[FEW][VF_TILE];
+    for (int r = 0; r < n_rows; r++)
+        for (int i = 0; i < n_vectors; i++)
+            sum[r][i] = vf_mul(vf_load(y + r * d_v + i * VF_LANES), vf_set(factor[r]));
+    const char *row = v->data;
+    for (int64_t key = 0; key < n; key++, row += v->token_stride) {
+        if (d == 0)
+            prefetch_row(row + TILE * v->token_stride, d_v, format);
+        vf right[VF_TILE];
+        for (int i = 0; i < n_vectors; i++)
+            right[i] = load_lanes(row, d + i * VF_LANES, format);
+        for (int r = 0; r < n_rows; r++) {
+            vf left = vf_set(p[r * TILE + key]);
+            for (int i = 0; i < n_vectors; i++)
+                sum[r][i] = vf_fma(left, right[i], sum[r][i]);
+        }
+    }
+    for (int r = 0; r < n_rows; r++)
+        for (int i = 0; i < n_vectors; i++)
+            vf_store(y + r * d_v + i * VF_LANES, sum[r][i]);
+}
+
+ALWAYS_INLINE void multiply_p_rows(const int n_rows, const int n_vectors, float *y,
+                                   const float *factor, const float *p,
+                                   const struct attention_rows *v, int64_t d,
+                                   const struct attention_shape *shape, int64_t n)
+{
+    if (shape->v_format == ATTENTION_F16)
+        multiply_p_packed(n_rows, n_vectors, y, factor, p, v, ATTENTION_F16, d, n, shape->d_v);
+    else
+        multiply_p_packed(n_rows, n_vectors, y, factor, p, v, ATTENTION_Q8_0, d, n, shape->d_v);
+}
+
+ALWAYS_INLINE void few_rows(const int n_rows, const struct attention_task *task,
+                            const struct attention_scratch *scratch, int64_t key, int64_t n)
+{
+    const struct attention_shape *shape = &task->args->shape;
+    struct attention_rows k = rows_from(&task->args->k, task->kv_head, key);
+    struct attention_rows v = rows_from(&task->args->v, task->kv_head, key);
+    int64_t d_k = shape->d_k, d_v = shape->d_v;
+    if (shape->k_format == ATTENTION_F16)
+        unpack_rows(scratch->k, &k, ATTENTION_F16, n, d_k);
+    else
+        unpack_rows(scratch->k, &k, ATTENTION_Q8_0, n, d_k);
+    multiply_q_rows(n_rows, scratch->scores, scratch->q, scratch->k, d_k);
+    float factor[FEW];
+    soften(n_rows, task, scratch, 0, factor);
+    int64_t d = 0;
+    for (; d + FEW_VECTORS * VF_LANES <= d_v; d += FEW_VECTORS * VF_LANES)
+        multiply_p_rows(n_rows, FEW_VECTORS, scratch->y + d, factor, scratch->scores, &v, d, shape,
+                        n);
+    for (; d < d_v; d += VF_LANES)
+        multiply_p_rows(n_rows, 1, scratch->y + d, factor, scratch->scores, &v, d, shape, n);
+}
+
+static void run_few_rows(int64_t n_rows, const struct attention_task *task,
+                         const struct attention_scratch *scratch, int64_t key, int64_t n)
+{
+    switch (n_rows) {
+    case 1:
+        few_rows(1, task, scratch, key, n);
+        break;
+    case 2:
+        few_rows(2, task, scratch, key, n);
+        break;
+    case 3:
+        few_rows(3, task, scratch, key, n);
+        break;
+    case 4:
+        few_rows(4, task, scratch, key, n);
+        break;
+    case 5:
+        few_rows(5, task, scratch, key, n);
+        break;
+    case 6:
+        few_rows(6, task, scratch, key, n);
+        break;
+    case 7:
+        few_rows(7, task, scratch, key, n);
+        break;
+    default:
+        few_rows(FEW, task, scratch, key, n);
+    }
+}
+
 /* ---- The block ---- */
+
+static void run_groups(int64_t n_rows, const struct attention_task *task,
+                       const struct attention_scratch *scratch)
+{
+    /* Groups of equal size: 7 rows as 4 and 3, since a group of 1 leaves the units waiting. */
+    int64_t n_groups = (n_rows + GROUP - 1) / GROUP;
+    for (int64_t i = 0; i < n_groups; i++) {
+        int64_t row = n_rows * i / n_groups, end = n_rows * (i + 1) / n_groups;
+        if (sees_tile(scratch, row, end - row))
+            run_group(end - row, task, scratch, row);
+    }
+}
 
 static void attention_block(const struct attention_task *task,
                             const struct attention_scratch *scratch)
 {
     int64_t n_rows = task->n_tokens * task->group;
-    int64_t n_groups = (n_rows + GROUP - 1) / GROUP;
     for (int64_t key = task->first_key; key < task->last_key; key += TILE) {
         int64_t n = task->last_key - key < TILE ? task->last_key - key : TILE;
         if (!look_at_mask(task, scratch, key, n))
             continue;
-        unpack_tile(task, scratch, key, n);
-        /* Groups of equal size: 7 rows as 4 and 3, since a group of 1 leaves the units waiting. */
-        for (int64_t i = 0; i < n_groups; i++) {
-            int64_t row = n_rows * i / n_groups, end = n_rows * (i + 1) / n_groups;
-            if (sees_tile(task, scratch, row, end - row))
-                run_group(end - row, task, scratch, row);
+        if (n_rows <= FEW) {
+            run_few_rows(n_rows, task, scratch, key, n);
+        } else {
+            unpack_tile(task, scratch, key, n);
+            run_groups(n_rows, task, scratch);
         }
     }
 }

@@ -123,3 +123,12 @@ static inline void vf_transpose(vf r[VF_LANES])
     for (int i = 0; i < 8; i++)
         r[i] = t[i];
 }
+
+/* Lane i of the result is the sum of r[i]'s lanes. */
+static inline vf vf_sum_each(vf r[VF_LANES])
+{
+    __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(r[0], r[1]), _mm256_hadd_ps(r[2], r[3]));
+    __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(r[4], r[5]), _mm256_hadd_ps(r[6], r[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
+                         _mm256_permute2f128_ps(low, high, 0x31));
+}

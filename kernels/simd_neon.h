@@ -113,3 +113,9 @@ static inline void vf_transpose(vf r[VF_LANES])
     r[2] = vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0]));
     r[3] = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
 }
+
+/* Lane i of the result is the sum of r[i]'s lanes. */
+static inline vf vf_sum_each(vf r[VF_LANES])
+{
+    return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3]));
+}
