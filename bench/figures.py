@@ -44,7 +44,8 @@ def memory_mib(pid):
 
 def start(program, model, extra):
     begin = time.monotonic()
-    process = subprocess.Popen([program, "serve", "--port", "0", "--model", model, *extra],
+    process = subprocess.Popen([program, "serve", "--port", "0", "--model", model,
+                                "--cache-dir", servers.fresh_cache(), *extra],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     line = process.stdout.readline()
     if "listening on" not in line:

@@ -1,6 +1,7 @@
 /* cmd_serve -- puts the server together: settings, model, memory, engine, sockets; and takes it
  * apart in the reverse order. */
 #define _GNU_SOURCE
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -13,6 +14,7 @@
 #include "app/tuning.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cache/kvfolder.h"
 #include "engine/engine_local.h"
 #include "engine/engine_script.h"
 #include "memory/governor.h"
@@ -29,7 +31,9 @@ enum {
     AMPLE = 4, /* memory for so many times the needs makes the pool larger */
     MOST_HOSTS = 64,
     DEFAULT_REPEAT_LAST_N = 64,
-    DEFAULT_PORT = 7777, /* what scripts/claude-local takes by itself */
+    DEFAULT_PORT = 7777,                   /* what scripts/claude-local takes by itself */
+    STORE_QUEUE_BYTES = 256 * 1024 * 1024, /* prompts on their way to the disk */
+    STORE_RESERVE_BYTES = 1024 * 1024 * 1024,
 };
 
 struct plan {
@@ -219,6 +223,23 @@ static enum status load_model(void *arg, bool (*on_progress)(float fraction, voi
     return st;
 }
 
+/* The folder for prompts; where keeping is switched off there is none, and what was kept goes. */
+static enum status choose_store(const struct options *o, char **out, struct error *err)
+{
+    char *folder = cache_folder(o);
+    if (folder == NULL || option_flag(o, OPTION_CACHE)) {
+        *out = folder;
+        return STATUS_OK;
+    }
+    uint64_t n_blocks, n_bytes;
+    enum status st = kvfolder_clear(folder, &n_blocks, &n_bytes, err);
+    if (st == STATUS_OK && n_blocks > 0)
+        log_info("store: switched off; %llu kept blocks were deleted (%.2f GB)",
+                 (unsigned long long)n_blocks, gb(n_bytes));
+    mem_free(folder);
+    return st;
+}
+
 static enum status make_engine(struct plan *p, struct engine **out, struct error *err)
 {
     const char *engine = option_text(p->options, OPTION_ENGINE);
@@ -239,6 +260,10 @@ static enum status make_engine(struct plan *p, struct engine **out, struct error
         st = choose_sizes(p, err);
     if (st != STATUS_OK)
         return st;
+    char *store_folder = NULL;
+    st = choose_store(p->options, &store_folder, err);
+    if (st != STATUS_OK)
+        return st;
     uint32_t parallel = (uint32_t)option_number(p->options, OPTION_PARALLEL);
     p->n_sequences = 2 * parallel + 8;
     struct engine_local_options options = {
@@ -248,8 +273,15 @@ static enum status make_engine(struct plan *p, struct engine **out, struct error
         .parallel = parallel,
         .load = load_model,
         .arg = p,
+        .store = {.folder = store_folder,
+                  .budget_bytes = option_bytes(p->options, OPTION_CACHE_GB),
+                  .daily_bytes = option_bytes(p->options, OPTION_CACHE_DAILY_GB),
+                  .ttl_days = (uint32_t)option_number(p->options, OPTION_CACHE_DAYS),
+                  .reserve_bytes = STORE_RESERVE_BYTES,
+                  .queue_bytes = STORE_QUEUE_BYTES},
     };
     *out = engine_local_create(&options);
+    mem_free(store_folder);
     return *out != NULL ? STATUS_OK
                         : error_set(err, STATUS_INTERNAL, "cannot start the engine's thread");
 }
@@ -311,6 +343,10 @@ static void protect_process(void)
 {
     struct rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
+    /* Files that may not grow (ulimit -f) are a failed write, which is handled, and no reason to
+     * die. */
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGXFSZ, &ignore, NULL);
 #ifdef __linux__
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif

@@ -11,8 +11,12 @@ int cmd_pull(const struct options *o);
 int cmd_list(const struct options *o);
 int cmd_status(const struct options *o);
 int cmd_stop(const struct options *o);
+int cmd_cache(const struct options *o);
 int cmd_version(const struct options *o);
 int cmd_options(const struct options *o); /* the table as Markdown, for the documents */
+
+/* The folder of kept prompts (mem_free); NULL where there is no HOME.  cmd_cache.c. */
+char *cache_folder(const struct options *o);
 
 /* Prints "pensieve: text" on stderr and returns `code`. */
 int complain(int code, const char *text);

@@ -14,6 +14,7 @@ static const struct verb {
     {"list", cmd_list, "the models that are known, and which are here"},
     {"status", cmd_status, "what the running server does"},
     {"stop", cmd_stop, "stop the running server; running answers may end"},
+    {"cache", cmd_cache, "kept prompts: pensieve cache ls|stat|verify|clear"},
     {"version", cmd_version, "the program's version"},
     {"options", cmd_options, "every option, as a Markdown table"},
 };
@@ -36,7 +37,7 @@ static void print_help(FILE *to)
     fprintf(
         to,
         "\nOptions (each also as PENSIEVE_NAME in the environment and in the settings file):\n%s"
-        "  %-34s machine-readable output of list, status, version\n"
+        "  %-34s machine-readable output of list, status, cache, version\n"
         "\nExit codes: 0 done, 64 usage, 65 model damaged, 66 model missing, 69 no server,\n"
         "71 not enough memory, 73 port taken, 74 download or disk, 75 stopped for lack of\n"
         "memory, 77 key, 78 settings, 70 and 1 other failures.\n",

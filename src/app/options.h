@@ -44,7 +44,14 @@ enum option_type {
     X(MODELS, "models", TEXT, "", 0, 0, "DIR",                                                     \
       "where models lie (default: ~/.local/share/pensieve/models)")                                \
     X(CACHE_DIR, "cache-dir", TEXT, "", 0, 0, "DIR",                                               \
-      "where measurements of this machine are kept (default: ~/.cache/pensieve)")                  \
+      "where measurements and prompts are kept (default: ~/.cache/pensieve)")                      \
+    X(CACHE, "cache", FLAG, "true", 0, 0, "",                                                      \
+      "keep prompts on disk over restarts; --cache=false deletes those that are kept")             \
+    X(CACHE_GB, "cache-gb", GB, "10", 0, 0, "GB", "most that kept prompts take on disk")           \
+    X(CACHE_DAILY_GB, "cache-daily-gb", GB, "20", 0, 0, "GB",                                      \
+      "most of them that is written in a day")                                                     \
+    X(CACHE_DAYS, "cache-days", NUMBER, "30", 1, 36500, "DAYS",                                    \
+      "kept prompts that nobody used for so long are deleted")                                     \
     X(LOG_LEVEL, "log-level", TEXT, "info", 0, 0, "error|warn|info|debug", "what is logged")       \
     X(CONFIG, "config", TEXT, "", 0, 0, "FILE",                                                    \
       "settings file (default: ~/.config/pensieve/config.json)")                                   \

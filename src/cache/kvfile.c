@@ -31,6 +31,7 @@ enum field {
     FIELD_TOKENS = 5,
     FIELD_DATA_HASH = 6,
     FIELD_DATA = 7,
+    FIELD_MODEL = 8,
     FIELD_COUNT,
 };
 
@@ -145,7 +146,7 @@ bool kvfile_parse_name(const char *name, struct kv_key *out_key, uint64_t *out_p
 static size_t head_size(const struct kvfile_head *head)
 {
     return FIELDS_AT + (FIELD_COUNT - 1) * FIELD_BYTES + 3 * SHA256_BYTES + 4 +
-           4 * (size_t)head->n_tokens + 8;
+           4 * (size_t)head->n_tokens + 8 + strlen(head->model);
 }
 
 uint64_t kvfile_size(const struct kvfile_head *head, size_t data_bytes)
@@ -189,6 +190,8 @@ static void make_head(struct head_writer *w, const struct kvfile_head *head, str
     put_tokens(add_content(w, FIELD_TOKENS, 4 * (size_t)head->n_tokens), head->tokens,
                head->n_tokens);
     put_u64(add_content(w, FIELD_DATA_HASH, 8), hash_xxh3(data.ptr, data.len, 0));
+    size_t n_model = strlen(head->model);
+    memcpy(add_content(w, FIELD_MODEL, n_model), head->model, n_model);
     INVARIANT(w->len == head_size(head));
     add_field(w, FIELD_DATA, w->len, data.len);
 
@@ -234,7 +237,8 @@ static bool find_fields(struct str file, size_t head_bytes, struct field_place o
            out[FIELD_FINGERPRINT].bytes == SHA256_BYTES && out[FIELD_BEGIN].bytes == 4 &&
            out[FIELD_TOKENS].bytes % 4 == 0 && out[FIELD_TOKENS].bytes > 0 &&
            out[FIELD_TOKENS].bytes <= 4 * KVFILE_BLOCK_TOKENS && out[FIELD_DATA_HASH].bytes == 8 &&
-           out[FIELD_DATA].bytes > 0 && out[FIELD_DATA].bytes <= largest_file_bytes;
+           out[FIELD_MODEL].bytes < KVFILE_MODEL_BYTES && out[FIELD_DATA].bytes > 0 &&
+           out[FIELD_DATA].bytes <= largest_file_bytes;
 }
 
 static void take_head(struct str file, const struct field_place *places, struct kvfile_head *out)
@@ -244,6 +248,9 @@ static void take_head(struct str file, const struct field_place *places, struct 
     unsigned char fingerprint[SHA256_BYTES];
     memcpy(fingerprint, file.ptr + places[FIELD_FINGERPRINT].offset, SHA256_BYTES);
     sha256_hex(fingerprint, out->fingerprint);
+    size_t n_model = (size_t)places[FIELD_MODEL].bytes;
+    memcpy(out->model, file.ptr + places[FIELD_MODEL].offset, n_model);
+    out->model[n_model] = '\0';
     out->begin = get_u32(file.ptr + places[FIELD_BEGIN].offset);
     out->n_tokens = (uint32_t)(places[FIELD_TOKENS].bytes / 4);
     for (uint32_t i = 0; i < out->n_tokens; i++)

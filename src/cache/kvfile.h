@@ -38,6 +38,7 @@ enum {
     KVFILE_BLOCK_TOKENS = 256,
     KVFILE_NAME_CHARS = 80,
     KVFILE_HEAD_BYTES = 4096, /* no head is larger */
+    KVFILE_MODEL_BYTES = 128,
 };
 
 struct kv_key {
@@ -56,7 +57,8 @@ struct kvfile_head {
     struct kv_key key;
     struct kv_key parent;
     char fingerprint[SHA256_HEX_BYTES];
-    uint32_t begin; /* position of the first token */
+    char model[KVFILE_MODEL_BYTES]; /* its name, for people; "" where it is not known */
+    uint32_t begin;                 /* position of the first token */
     uint32_t n_tokens;
     model_token tokens[KVFILE_BLOCK_TOKENS];
 };

@@ -22,6 +22,7 @@
 #include "base/queue.h"
 #include "base/thread.h"
 #include "cache/kvindex.h"
+#include "cache/kvjournal.h"
 
 enum {
     DAY_S = 24 * 3600,
@@ -34,8 +35,6 @@ enum {
     JOURNAL_BYTES = 16 * 1024 * 1024, /* written between two notes of the day's sum */
     DIR_MODE = 0700,
 };
-
-#define JOURNAL "written-today"
 
 /* A block on its way. */
 struct parcel {
@@ -159,45 +158,21 @@ static void expire(struct kvstore *s)
 
 /* ---- The day's bytes ---- */
 
-static int64_t today(void)
+static void note_day(struct kvstore *s)
 {
-    return clock_wall_s() / DAY_S;
-}
-
-/* "day bytes"; what can't be read counts as nothing written. */
-static void read_journal(struct kvstore *s)
-{
-    char text[64] = "";
-    int fd = openat(s->fd, JOURNAL, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return;
-    char *rest;
-    long long day = strtoll(text, &rest, 10);
-    if (day == s->day)
-        s->day_bytes = strtoull(rest, NULL, 10);
-}
-
-/* Not worth an error: the worst is a budget that is counted anew. */
-static void write_journal(struct kvstore *s)
-{
-    char path[4096], text[64];
     pthread_mutex_lock(&s->mutex);
-    snprintf(text, sizeof text, "%lld %llu\n", (long long)s->day, (unsigned long long)s->day_bytes);
+    int64_t day = s->day;
+    uint64_t n_bytes = s->day_bytes;
     pthread_mutex_unlock(&s->mutex);
-    snprintf(path, sizeof path, "%s/" JOURNAL, s->folder);
-    (void)!file_write_atomic(path, str_from(text), NULL);
+    kvjournal_write(s->folder, day, n_bytes);
     s->unnoted_bytes = 0;
 }
 
 /* With the mutex: whether today's budget has room. */
 static bool day_has_room(struct kvstore *s, uint64_t n_bytes)
 {
-    if (s->day != today()) {
-        s->day = today();
+    if (s->day != kvjournal_today()) {
+        s->day = kvjournal_today();
         s->day_bytes = 0;
         s->day_is_over_budget = false;
     }
@@ -245,7 +220,7 @@ static void note_success(struct kvstore *s, const struct parcel *p, uint64_t n_b
     if (was_failing)
         log_info("store: prompts are kept on disk again");
     if (s->unnoted_bytes >= JOURNAL_BYTES)
-        write_journal(s);
+        note_day(s);
 }
 
 /* Room in the budget and on the disk. */
@@ -324,7 +299,7 @@ static void *store_main(void *arg)
         }
     }
     if (s->unnoted_bytes > 0)
-        write_journal(s);
+        note_day(s);
     return NULL;
 }
 
@@ -410,7 +385,7 @@ enum status kvstore_open(const struct kvstore_options *options, struct kvstore *
     s->options = *options;
     s->folder = mem_strdup(options->folder);
     s->fd = -1;
-    s->day = today();
+    s->day = kvjournal_today();
     s->index = kvindex_create(KVSTORE_MOST_BLOCKS);
     s->queue = queue_create(KVSTORE_QUEUE_BLOCKS);
     pthread_mutex_init(&s->mutex, NULL);
@@ -424,7 +399,7 @@ enum status kvstore_open(const struct kvstore_options *options, struct kvstore *
         store_free(s);
         return st;
     }
-    read_journal(s);
+    s->day_bytes = kvjournal_read(s->fd, s->day);
     expire(s);
     evict_to(s, s->options.budget_bytes);
     s->tidied_ms = clock_now_ms();
@@ -632,7 +607,7 @@ void kvstore_get_stats(struct kvstore *s, struct kvstore_stats *out)
         .blocks = kvindex_count(s->index),
         .bytes = kvindex_bytes(s->index),
         .budget_bytes = s->options.budget_bytes,
-        .written_today_bytes = s->day == today() ? s->day_bytes : 0,
+        .written_today_bytes = s->day == kvjournal_today() ? s->day_bytes : 0,
         .daily_bytes = s->options.daily_bytes,
         .waiting_bytes = s->waiting_bytes,
         .is_paused = is_paused(s) || s->day_is_over_budget,

@@ -32,6 +32,12 @@ struct engine_status {
     uint32_t prefill_done, prefill_total;             /* tokens of the prompt being read now */
     double prefill_tokens_per_s, decode_tokens_per_s; /* recent, else measured; 0: not known */
     uint64_t weights_bytes, kv_bytes;
+
+    /* Prompts on disk. */
+    bool keeps_prompts;
+    bool keeping_is_paused; /* the disk, or the day, takes no more */
+    uint64_t kept_blocks, kept_bytes, kept_budget_bytes;
+    uint64_t kept_today_bytes, kept_waiting_bytes; /* written today; not written yet */
 };
 
 /* What the server knows about the caller. */

@@ -21,9 +21,17 @@
 /* Words, told by their first byte: a call begins with a mark, a fence or a bracket. */
 #define WORDS_GRAMMAR "root ::= [^{}<>`|\\x00-\\x20\\[\\]] [\\U00000001-\\U0010FFFF]*"
 
+enum {
+    KEEP_IDLE_MS = 2000,  /* without work, before prompts are written: a client that runs tools
+                             comes back sooner or is gone for longer */
+    KEEP_FLUSH_MS = 5000, /* at the end, for what is not written yet ... */
+    KEEP_CLOSE_MS = 5000, /* ... and for the disk to take it */
+};
+
 struct engine_local {
     struct engine base; /* first: pointers are cast */
     struct engine_local_options options;
+    char *store_folder;
     char model_name[128];
     pthread_t loader;
     atomic_int state; /* enum engine_state; set last, so that what it announces is there */
@@ -35,6 +43,7 @@ struct engine_local {
     const struct model *model; /* owned by `sched` */
     struct render *render;
     struct sched *sched;
+    struct kvstore *store; /* NULL where nothing is kept */
 };
 
 struct local_turn {
@@ -76,6 +85,19 @@ static bool note_progress(float fraction, void *arg)
     return !atomic_load(&e->is_stopping);
 }
 
+/* Without a store the engine only computes more. */
+static void open_store(struct engine_local *e, const struct model_info *info)
+{
+    struct error err;
+    if (e->store_folder == NULL)
+        return;
+    e->options.store.folder = e->store_folder;
+    if (!info->can_share_prefix)
+        log_info("engine: %s can't share prompts, so none are kept on disk", e->model_name);
+    else if (kvstore_open(&e->options.store, &e->store, &err) != STATUS_OK)
+        log_warn("engine: prompts are not kept on disk: %s", err.message);
+}
+
 static enum status load_parts(struct engine_local *e)
 {
     struct model *m;
@@ -88,7 +110,14 @@ static enum status load_parts(struct engine_local *e)
         return st;
     }
     e->model = m;
-    struct sched_options options = {.max_running = e->options.parallel, .max_jobs = LIMIT_TURNS};
+    open_store(e, &m->info);
+    struct sched_options options = {
+        .max_running = e->options.parallel,
+        .max_jobs = LIMIT_TURNS,
+        .store = e->store,
+        .persist_idle_ms = KEEP_IDLE_MS,
+        .flush_ms = KEEP_FLUSH_MS,
+    };
     e->sched = sched_create(m, &options);
     if (e->sched == NULL)
         return error_set(&e->error, STATUS_INTERNAL, "cannot start the scheduler's thread");
@@ -485,6 +514,21 @@ static double or_measured(double recent, double measured)
     return recent > 0 ? recent : measured;
 }
 
+static void describe_store(struct engine_local *e, struct engine_status *out)
+{
+    if (e->store == NULL)
+        return;
+    struct kvstore_stats stats;
+    kvstore_get_stats(e->store, &stats);
+    out->keeps_prompts = true;
+    out->keeping_is_paused = stats.is_paused;
+    out->kept_blocks = stats.blocks;
+    out->kept_bytes = stats.bytes;
+    out->kept_budget_bytes = stats.budget_bytes;
+    out->kept_today_bytes = stats.written_today_bytes;
+    out->kept_waiting_bytes = stats.waiting_bytes;
+}
+
 static void local_get_status(struct engine *engine, struct engine_status *out)
 {
     struct engine_local *e = local_of(engine);
@@ -517,6 +561,7 @@ static void local_get_status(struct engine *engine, struct engine_status *out)
     out->decode_tokens_per_s = or_measured(stats.decode_tokens_per_s, info->decode_tokens_per_s);
     out->weights_bytes = info->weights_bytes;
     out->kv_bytes = info->kv_bytes_per_cell * info->n_cells;
+    describe_store(e, out);
 }
 
 static void local_destroy(struct engine *engine)
@@ -526,6 +571,8 @@ static void local_destroy(struct engine *engine)
     pthread_join(e->loader, NULL);
     render_destroy(e->render);
     sched_destroy(e->sched);
+    kvstore_close(e->store, KEEP_CLOSE_MS);
+    mem_free(e->store_folder);
     mem_free(e);
 }
 
@@ -545,10 +592,13 @@ struct engine *engine_local_create(const struct engine_local_options *options)
     struct engine_local *e = mem_zalloc(sizeof *e);
     e->base.ops = &ops;
     e->options = *options;
+    if (options->store.folder != NULL)
+        e->store_folder = mem_strdup(options->store.folder);
     snprintf(e->model_name, sizeof e->model_name, "%s", options->model_name);
     atomic_init(&e->state, ENGINE_LOADING);
     atomic_init(&e->is_stopping, false);
     if (thread_start(&e->loader, "loader", loader_main, e) != STATUS_OK) {
+        mem_free(e->store_folder);
         mem_free(e);
         return NULL;
     }

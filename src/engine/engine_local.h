@@ -1,6 +1,7 @@
 /* engine_local -- the engine that computes here: canonical prompt, scheduler, model, splitter. */
 #pragma once
 
+#include "cache/kvstore.h"
 #include "engine/engine.h"
 #include "model/model.h"
 #include "model/sampler.h"
@@ -16,6 +17,10 @@ struct engine_local_options {
     enum status (*load)(void *arg, bool (*on_progress)(float fraction, void *progress_arg),
                         void *progress_arg, struct model **out, struct error *err);
     void *arg;
+
+    /* Where prompts are kept over restarts; the folder's name is copied.  store.folder NULL:
+     * nowhere.  What can't be opened is told in the log, and nothing is kept. */
+    struct kvstore_options store;
 };
 
 /* Starts loading and returns at once. */

@@ -52,6 +52,7 @@ static bool find_missing(struct persist *ps, const struct prefix_leaf *leaf,
         out->begin = (uint32_t)begin;
         out->n_tokens = (uint32_t)length;
         snprintf(out->fingerprint, sizeof out->fingerprint, "%s", ps->model->info.fingerprint);
+        snprintf(out->model, sizeof out->model, "%s", ps->model->info.name);
         memcpy(out->tokens, tokens + begin, length * sizeof *tokens);
         return true;
     }

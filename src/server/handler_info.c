@@ -81,6 +81,20 @@ static void print_engine(const struct engine_status *e, struct json_out *w)
     json_object_end(w);
 }
 
+static void print_store(const struct engine_status *e, struct json_out *w)
+{
+    json_key(w, "store");
+    json_object_begin(w);
+    json_field_bool(w, "enabled", e->keeps_prompts);
+    json_field_bool(w, "paused", e->keeping_is_paused);
+    json_field_int(w, "blocks", (int64_t)e->kept_blocks);
+    json_field_int(w, "bytes", (int64_t)e->kept_bytes);
+    json_field_int(w, "budget_bytes", (int64_t)e->kept_budget_bytes);
+    json_field_int(w, "written_today_bytes", (int64_t)e->kept_today_bytes);
+    json_field_int(w, "waiting_bytes", (int64_t)e->kept_waiting_bytes);
+    json_object_end(w);
+}
+
 void handle_health(struct exchange *x)
 {
     const struct server *s = x->server;
@@ -105,6 +119,7 @@ void handle_health(struct exchange *x)
     if (e.state == ENGINE_FAILED)
         json_field_cstr(&w, "error", e.error.message);
     print_engine(&e, &w);
+    print_store(&e, &w);
     json_object_end(&w);
     json_out_end(&w);
     reply_buffer(x, 200, REPLY_JSON, &body);

@@ -37,6 +37,7 @@ static struct fixture make(void)
     folder_make(&f.folder);
     f.fd = open(f.folder.path, O_RDONLY | O_DIRECTORY);
     assert_true(f.fd >= 0);
+    snprintf(f.head.model, sizeof f.head.model, "a model");
     snprintf(f.head.fingerprint, sizeof f.head.fingerprint, "%s", fingerprint);
     f.head.parent = kv_key_root(fingerprint, 7);
     for (size_t i = 0; i < N_TOKENS; i++)
@@ -75,6 +76,7 @@ static void check_is_written(struct fixture *f)
     assert_true(kv_key_equal(&head.key, &f->head.key));
     assert_true(kv_key_equal(&head.parent, &f->head.parent));
     assert_string_equal(head.fingerprint, fingerprint);
+    assert_string_equal(head.model, "a model");
     assert_int_equal(head.begin, 256);
     assert_int_equal(head.n_tokens, N_TOKENS);
     assert_memory_equal(head.tokens, f->head.tokens, N_TOKENS * sizeof *head.tokens);
