@@ -16,6 +16,8 @@
  *  7. cells_used is the sum of the lengths of all runs. */
 #include "cache/prefix.h"
 
+#include <limits.h>
+
 #include "base/mem.h"
 
 struct cell_run {
@@ -34,6 +36,7 @@ struct prefix_leaf {
     size_t capacity;
     struct cell_run *tail;
     uint64_t used_at; /* owner's clock at the last release */
+    unsigned rank;    /* the greatest goes first */
     bool is_live;
     bool is_pinned;
     bool is_kept; /* elsewhere too, all of it */
@@ -190,30 +193,34 @@ static void leaf_evict(struct prefix_leaf *leaf)
     leaf_drop(leaf);
 }
 
-/* The least recently used idle leaf that is not `spared`; NULL where there is none. */
-static struct prefix_leaf *oldest_idle(struct prefix *p, const struct prefix_leaf *spared)
+static bool leaf_goes_before(const struct prefix_leaf *a, const struct prefix_leaf *b)
 {
-    struct prefix_leaf *oldest = NULL;
-    for (uint32_t i = 0; i < p->n_leaves; i++) {
-        struct prefix_leaf *leaf = &p->leaves[i];
-        if (leaf_is_idle(leaf) && leaf != spared &&
-            (oldest == NULL || leaf->used_at < oldest->used_at))
-            oldest = leaf;
-    }
-    return oldest;
+    return a->rank != b->rank ? a->rank > b->rank : a->used_at < b->used_at;
 }
 
-/* A leaf slot with nothing in it: a free one, or that of the oldest idle leaf but `spared`. */
+/* The idle leaf that goes next, but for `spared`; NULL where there is none. */
+static struct prefix_leaf *next_to_go(struct prefix *p, const struct prefix_leaf *spared)
+{
+    struct prefix_leaf *next = NULL;
+    for (uint32_t i = 0; i < p->n_leaves; i++) {
+        struct prefix_leaf *leaf = &p->leaves[i];
+        if (leaf_is_idle(leaf) && leaf != spared && (next == NULL || leaf_goes_before(leaf, next)))
+            next = leaf;
+    }
+    return next;
+}
+
+/* A leaf slot with nothing in it: a free one, or that of the idle leaf that goes next. */
 static struct prefix_leaf *free_slot(struct prefix *p, const struct prefix_leaf *spared)
 {
     for (uint32_t i = 0; i < p->n_leaves; i++) {
         if (!p->leaves[i].is_live)
             return &p->leaves[i];
     }
-    struct prefix_leaf *oldest = oldest_idle(p, spared);
-    if (oldest != NULL)
-        leaf_evict(oldest);
-    return oldest;
+    struct prefix_leaf *next = next_to_go(p, spared);
+    if (next != NULL)
+        leaf_evict(next);
+    return next;
 }
 
 /* --- The interface ---------------------------------------------------------------------------- */
@@ -285,6 +292,7 @@ static void leaf_start(struct prefix_leaf *slot, uint64_t namespace_key, const s
     struct prefix *p = slot->owner;
     slot->is_live = true;
     slot->is_pinned = true;
+    slot->rank = UINT_MAX;
     slot->namespace_key = namespace_key;
     if (match->n_common == 0)
         return;
@@ -323,6 +331,18 @@ out:
     *out = leaf;
     *out_reused = leaf->n_tokens;
     return STATUS_OK;
+}
+
+size_t prefix_known(struct prefix *p, uint64_t namespace_key, const model_token *tokens,
+                    size_t n_tokens)
+{
+    return find_match(p, namespace_key, tokens, n_tokens).n_common;
+}
+
+void prefix_leaf_claim(struct prefix_leaf *leaf, unsigned rank)
+{
+    if (rank < leaf->rank)
+        leaf->rank = rank;
 }
 
 void prefix_extend(struct prefix_leaf *leaf, const model_token *tokens, size_t n)
@@ -378,20 +398,23 @@ void prefix_release(struct prefix_leaf *leaf)
         if (other == leaf || !other->is_live)
             continue;
         if (leaf_is_prefix_of(leaf, other)) {
+            prefix_leaf_claim(other, leaf->rank);
             leaf_drop(leaf);
             return;
         }
-        if (leaf_is_idle(other) && leaf_is_prefix_of(other, leaf))
+        if (leaf_is_idle(other) && leaf_is_prefix_of(other, leaf)) {
+            prefix_leaf_claim(leaf, other->rank);
             leaf_drop(other);
+        }
     }
 }
 
 bool prefix_evict_one(struct prefix *p)
 {
-    struct prefix_leaf *oldest = oldest_idle(p, NULL);
-    if (oldest == NULL)
+    struct prefix_leaf *next = next_to_go(p, NULL);
+    if (next == NULL)
         return false;
-    leaf_evict(oldest);
+    leaf_evict(next);
     return true;
 }
 

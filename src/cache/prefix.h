@@ -3,7 +3,7 @@
  * First form: a list of live sequences (leaves), each with its tokens.  A new prompt takes the
  * longest common prefix of any of them of the same namespace, running ones included, by sharing its
  * cells (seq_copy).  Sequences of ended turns stay as idle leaves until their cells or ids are
- * needed; then the least recently used one goes.
+ * needed; then the least important goes (prefix_leaf_claim), of these the least recently used.
  *
  * A model that can't share prefixes (info.can_share_prefix) lends only whole idle leaves, and only
  * to prompts that are longer.
@@ -39,6 +39,14 @@ MUST_USE enum status prefix_acquire(struct prefix *p, uint64_t namespace_key,
                                     const model_token *tokens, size_t n_tokens,
                                     struct prefix_leaf **out, size_t *out_reused);
 
+/* How much of a prompt prefix_acquire would find now. */
+size_t prefix_known(struct prefix *p, uint64_t namespace_key, const model_token *tokens,
+                    size_t n_tokens);
+
+/* The leaf is at least as important as `rank` says: 0 is evicted last.  An idle leaf that it
+ * replaces leaves it its own rank. */
+void prefix_leaf_claim(struct prefix_leaf *leaf, unsigned rank);
+
 /* After a decode: the leaf's sequence holds these n tokens more. */
 void prefix_extend(struct prefix_leaf *leaf, const model_token *tokens, size_t n);
 
@@ -52,7 +60,8 @@ void prefix_truncate(struct prefix_leaf *leaf, size_t n_tokens);
  * PREFIX_KEEP_TOKENS. */
 void prefix_release(struct prefix_leaf *leaf);
 
-/* Makes room: evicts the least recently used idle leaf.  False where there is none. */
+/* Makes room: evicts the least important idle leaf, of these the least recently used.  False where
+ * there is none. */
 bool prefix_evict_one(struct prefix *p);
 
 /* Who wants to know of an idle leaf that goes to make room; what it says is still in the pool. */

@@ -43,6 +43,7 @@ struct engine_status {
 /* What the server knows about the caller. */
 struct engine_caller {
     uint64_t namespace_key; /* from the API key: nothing is shared between keys */
+    bool is_agent_client;   /* a client that works by itself for its user (Claude Code) */
     bool is_subagent;       /* x-claude-code-agent-id was sent */
     /* The client (Claude Code) answers a tool input that is no JSON with a tool error and goes on.
      * Others get EVENT_FAILED where the window ends inside a call, since they may mend and run it.

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "engine/classify.h"
 #include "prompt/canon.h"
 #include "prompt/render.h"
 #include "prompt/splitter.h"
@@ -281,6 +282,7 @@ static enum status submit(struct local_turn *t, const struct message_request *re
     uint32_t room = e->options.n_window - (uint32_t)n_prompt;
     t->was_clamped = req->max_tokens > room;
     struct job_params params = {
+        .class = classify_request(req, caller),
         .tokens = t->prompt.tokens,
         .n_tokens = n_prompt,
         .namespace_key = caller->namespace_key,

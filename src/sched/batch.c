@@ -71,34 +71,37 @@ void batch_decode(struct batch *batch, const struct batch_entry *entries, size_t
     }
 }
 
-static size_t chunk_rows(const struct batch_entry *entry, bool is_alone,
+/* Whether nobody decodes who should not wait for a long chunk of `reader`. */
+static bool is_alone(const struct batch_entry *entries, size_t n_entries, size_t reader)
+{
+    for (size_t i = 0; i < n_entries; i++)
+        if (entries[i].role == BATCH_DECODES &&
+            (!entries[i].is_background || entries[reader].is_background))
+            return false;
+    return true;
+}
+
+static size_t chunk_rows(const struct batch_entry *entry, bool alone,
                          const struct batch_speed *speed)
 {
     size_t rows = BATCH_BORDER - entry->n_done % BATCH_BORDER;
+    size_t most = rows;
+    if (!alone)
+        most = batch_speed_shared_rows(speed, entry->n_done);
+    else if (entry->is_background)
+        most = BATCH_BACKGROUND_ROWS;
+    if (rows > most)
+        rows = most;
     size_t left = entry->n_tokens - entry->n_done;
-    if (rows > left)
-        rows = left;
-    if (is_alone)
-        return rows;
-    size_t shared = batch_speed_shared_rows(speed, entry->n_done);
-    return rows < shared ? rows : shared;
+    return rows < left ? rows : left;
 }
 
 void batch_prefill(struct batch *batch, const struct batch_entry *entries, size_t n_entries,
-                   const struct batch_speed *speed)
+                   size_t reader, const struct batch_speed *speed)
 {
+    INVARIANT(reader < n_entries && entries[reader].role == BATCH_PREFILLS);
     batch->n_rows = 0;
-    size_t oldest = n_entries;
-    bool is_alone = true;
-    for (size_t i = n_entries; i-- > 0;) {
-        if (entries[i].role == BATCH_PREFILLS)
-            oldest = i;
-        if (entries[i].role == BATCH_DECODES)
-            is_alone = false;
-    }
-    if (oldest == n_entries)
-        return;
-    size_t n_rows = chunk_rows(&entries[oldest], is_alone, speed);
+    size_t n_rows = chunk_rows(&entries[reader], is_alone(entries, n_entries, reader), speed);
     for (size_t i = 0; i < n_rows; i++)
-        add_row(batch, entries, oldest, i);
+        add_row(batch, entries, reader, i);
 }

@@ -1,10 +1,11 @@
 /* batch -- which rows the next decode call takes.  Pure: what it is given decides, nothing is kept.
  *
  * A step is up to two calls.  batch_decode: the one row that each decoding job waits for.  Then
- * batch_prefill: a chunk of the oldest job whose prompt is being read.  A chunk never crosses a
+ * batch_prefill: a chunk of the one job whose prompt is being read.  A chunk never crosses a
  * border of BATCH_BORDER of the job's positions, so that prompts with a common beginning are
- * computed in the same pieces.  Alone it reaches to the border; while someone decodes it is what
- * BATCH_SHARED_US allow at the speed measured for small chunks at that depth. */
+ * computed in the same pieces.  Alone it reaches to the border, but for a background job, so that
+ * whoever comes meanwhile does not wait long; while someone decodes it is what BATCH_SHARED_US
+ * allow at the speed measured for small chunks at that depth. */
 #pragma once
 
 #include "model/model.h"
@@ -13,6 +14,7 @@ enum {
     BATCH_BORDER = MODEL_BATCH_ROWS,
     BATCH_SHARED_US = 250 * 1000, /* how long a chunk may hold up those who decode */
     BATCH_SHARED_ROWS = 32,       /* most rows of a chunk while someone decodes ... */
+    BATCH_BACKGROUND_ROWS = 128,  /* most rows of a background job's chunk */
     BATCH_SHARED_ROWS_MIN = 8,    /* ... and fewest; always a multiple of this */
     BATCH_DEPTHS = 12,            /* below 512 positions, 1024, 2048, ... */
 };
@@ -39,6 +41,7 @@ enum batch_role {
 /* A job as this module sees it. */
 struct batch_entry {
     enum batch_role role;
+    bool is_background; /* its chunks are small; the chunks of others don't mind that it decodes */
     const model_token *tokens;
     size_t n_tokens;
     size_t n_done; /* tokens in the pool, < n_tokens unless it sits out */
@@ -51,7 +54,8 @@ struct batch {
     size_t n_rows;
 };
 
-/* Entries are in order of age, oldest first.  n_rows is 0 where there is nothing to do. */
+/* n_rows is 0 where there is nothing to do.  `reader`: the index of the entry that is read, whose
+ * role is BATCH_PREFILLS. */
 void batch_decode(struct batch *batch, const struct batch_entry *entries, size_t n_entries);
 void batch_prefill(struct batch *batch, const struct batch_entry *entries, size_t n_entries,
-                   const struct batch_speed *speed);
+                   size_t reader, const struct batch_speed *speed);

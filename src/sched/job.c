@@ -113,6 +113,8 @@ enum status job_create(const struct job_params *params, struct job_waker waker, 
 {
     INVARIANT(params->n_tokens > 0);
     struct job *j = mem_zalloc(sizeof *j);
+    j->class = params->class;
+    j->served_ms = clock_now_ms();
     j->namespace_key = params->namespace_key;
     j->n_window = params->n_window;
     j->max_tokens = params->max_tokens;
@@ -156,6 +158,7 @@ void job_start(struct job *j, struct model *m, struct prefix_leaf *leaf, size_t 
     INVARIANT(j->state == JOB_STATE_WAITING && n_reused < j->n_tokens);
     j->state = JOB_STATE_PREFILL;
     j->leaf = leaf;
+    prefix_leaf_claim(leaf, j->class);
     if (j->has_started)
         return; /* comes back after it gave way: the reply goes on as it was */
 
@@ -172,6 +175,7 @@ void job_rows_done(struct job *j, size_t n)
     size_t n_done = prefix_leaf_length(j->leaf);
     prefix_extend(j->leaf, j->tokens + n_done, n);
     n_done += n;
+    j->served_ms = clock_now_ms();
 
     /* A prompt that is computed again, after the job gave way, is no progress until it passes the
      * old mark. */
@@ -185,6 +189,7 @@ void job_rows_restored(struct job *j, size_t n)
     size_t n_done = prefix_leaf_length(j->leaf), n_known = (size_t)j->n_reused + j->n_prefilled;
     INVARIANT(n_done < j->n_tokens && n <= n_done);
     size_t n_read = n_done < j->n_prompt ? n_done : j->n_prompt;
+    j->served_ms = clock_now_ms();
     if (n_read <= n_known) /* it was read before the job gave way */
         return;
     j->n_reused += (uint32_t)(n_read - n_known);

@@ -67,6 +67,7 @@ struct job {
     struct sampler_params sampler_params;
     const struct str *stops;
     size_t n_stops;
+    enum job_class class;
     uint64_t namespace_key;
     size_t n_prompt;
     size_t n_window;
@@ -78,6 +79,7 @@ struct job {
 
     /* The scheduler thread's. */
     enum job_state state;
+    uint64_t served_ms;  /* when something was last computed for it; at first, when it came */
     model_token *tokens; /* prompt and sampled tokens; room for all that may come */
     size_t n_tokens;
     struct prefix_leaf *leaf; /* NULL in WAITING and DONE */

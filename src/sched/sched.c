@@ -11,11 +11,13 @@
 #include "base/thread.h"
 #include "sched/batch.h"
 #include "sched/job.h"
+#include "sched/order.h"
 #include "sched/persist.h"
 
 enum {
-    IDLE_WAIT_MS = 1000,    /* the longest sleep; every event wakes earlier */
-    REPLY_SLACK_CELLS = 64, /* room per running job that an admission leaves for replies */
+    IDLE_WAIT_MS = 1000,     /* the longest sleep; every event wakes earlier */
+    REPLY_SLACK_CELLS = 64,  /* room per running job that an admission leaves for replies */
+    LEADER_GAIN_TOKENS = 64, /* for less, nobody waits for another's prompt to come by */
 };
 
 struct sched {
@@ -29,6 +31,8 @@ struct sched {
     struct job **jobs; /* [max_jobs], oldest first */
     size_t n_jobs;
     struct batch_entry *entries; /* [max_jobs], one per job */
+    struct order_entry *ranking; /* the same */
+    size_t *order;               /* [max_jobs] */
     struct batch batch;
     struct batch_speed speed;
     bool model_failed;
@@ -72,23 +76,36 @@ static double blend(double old, double now)
     return old == 0 ? now : 0.8 * old + 0.2 * now;
 }
 
-static void publish_stats(struct sched *s)
+static size_t count_running(const struct sched *s)
 {
-    uint32_t n_running = 0, prefill_done = 0, prefill_total = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_jobs; i++)
+        n += s->jobs[i]->leaf != NULL;
+    return n;
+}
+
+/* The most important prompt that is being read, or NULL. */
+static const struct job *find_read(const struct sched *s)
+{
+    const struct job *found = NULL;
     for (size_t i = 0; i < s->n_jobs; i++) {
         const struct job *j = s->jobs[i];
-        n_running += j->leaf != NULL;
-        if (j->state == JOB_STATE_PREFILL && prefill_total == 0) {
-            prefill_done = (uint32_t)prefix_leaf_length(j->leaf);
-            prefill_total = (uint32_t)j->n_tokens;
-        }
+        if (j->state == JOB_STATE_PREFILL && (found == NULL || j->class < found->class))
+            found = j;
     }
+    return found;
+}
+
+static void publish_stats(struct sched *s)
+{
+    uint32_t n_running = (uint32_t)count_running(s);
+    const struct job *read = find_read(s);
     pthread_mutex_lock(&s->mutex);
     s->stats.n_running = n_running;
     s->stats.n_waiting = (uint32_t)s->n_admitted - n_running;
     s->stats.cells_used = prefix_cells_used(s->prefix);
-    s->stats.prefill_done = prefill_done;
-    s->stats.prefill_total = prefill_total;
+    s->stats.prefill_done = read != NULL ? (uint32_t)prefix_leaf_length(read->leaf) : 0;
+    s->stats.prefill_total = read != NULL ? (uint32_t)read->n_tokens : 0;
     metric_set(METRIC_TURNS_RUNNING, n_running);
     metric_set(METRIC_TURNS_WAITING, s->stats.n_waiting);
     metric_set(METRIC_KV_CELLS_USED, s->stats.cells_used);
@@ -187,36 +204,108 @@ static bool has_room(struct sched *s, const struct job *j, size_t n_running)
     return needed + REPLY_SLACK_CELLS * (n_running + 1) <= s->model->info.n_cells;
 }
 
-/* Starts the oldest waiting job where nobody is being read: a second prompt with the same beginning
- * then finds the cells of the first. */
-static void admit(struct sched *s)
+static void start_job(struct sched *s, struct job *j, struct prefix_leaf *leaf, size_t n_reused)
 {
-    size_t n_running = 0;
-    struct job *next = NULL;
+    bool is_first = !j->has_started;
+    job_start(j, s->model, leaf, n_reused);
+    if (is_first) {
+        metric_add(METRIC_PROMPT_TOKENS, (int64_t)j->n_prompt);
+        metric_add(METRIC_REUSED_TOKENS, (int64_t)n_reused);
+        log_debug("sched: prompt of %zu tokens, %zu found in the pool", j->n_prompt, n_reused);
+    }
+    job_publish(j);
+}
+
+/* The running job that gives way to a more important one: the youngest of the least important class
+ * among those whose prompt is still read, as what was read stays, and the background ones, whose
+ * reply can wait.  NULL where there is none. */
+static struct job *find_yielding(const struct sched *s, enum job_class class)
+{
+    struct job *found = NULL;
     for (size_t i = 0; i < s->n_jobs; i++) {
         struct job *j = s->jobs[i];
-        if (j->state == JOB_STATE_PREFILL)
-            return;
-        n_running += j->leaf != NULL;
-        if (next == NULL && j->state == JOB_STATE_WAITING)
-            next = j;
+        bool yields = j->state == JOB_STATE_PREFILL || j->class == JOB_BACKGROUND;
+        if (j->leaf != NULL && yields && j->class > class &&
+            (found == NULL || j->class >= found->class))
+            found = j;
     }
-    if (next == NULL || n_running >= s->options.max_running || !has_room(s, next, n_running))
-        return;
+    return found;
+}
 
+/* Starts `j` if there is, or can be made, a place and room for it. */
+static bool admit(struct sched *s, struct job *j)
+{
+    for (size_t n_running = count_running(s);
+         n_running >= s->options.max_running || !has_room(s, j, n_running); n_running--) {
+        struct job *yielding = find_yielding(s, j->class);
+        if (yielding == NULL)
+            return false;
+        log_debug("sched: a turn gives way to a more important one");
+        job_give_way(yielding);
+    }
     struct prefix_leaf *leaf;
     size_t n_reused;
-    if (prefix_acquire(s->prefix, next->namespace_key, next->tokens, next->n_tokens, &leaf,
-                       &n_reused) != STATUS_OK)
-        return; /* every sequence id runs: the next end makes room */
-    bool is_first = !next->has_started;
-    job_start(next, s->model, leaf, n_reused);
-    if (is_first) {
-        metric_add(METRIC_PROMPT_TOKENS, (int64_t)next->n_prompt);
-        metric_add(METRIC_REUSED_TOKENS, (int64_t)n_reused);
-        log_debug("sched: prompt of %zu tokens, %zu found in the pool", next->n_prompt, n_reused);
+    if (prefix_acquire(s->prefix, j->namespace_key, j->tokens, j->n_tokens, &leaf, &n_reused) !=
+        STATUS_OK)
+        return false; /* every sequence id runs: the next end makes room */
+    start_job(s, j, leaf, n_reused);
+    return true;
+}
+
+static size_t common_length(const struct job *a, const struct job *b)
+{
+    size_t most = a->n_tokens < b->n_tokens ? a->n_tokens : b->n_tokens;
+    size_t n = 0;
+    while (n < most && a->tokens[n] == b->tokens[n])
+        n++;
+    return n;
+}
+
+/* Who is being read and will come by more of the beginning of `j` than is known now; NULL: nobody.
+ */
+static struct job *find_leader(const struct sched *s, const struct job *j)
+{
+    if (!s->model->info.can_share_prefix)
+        return NULL;
+    size_t most = prefix_known(s->prefix, j->namespace_key, j->tokens, j->n_tokens);
+    size_t least = most + LEADER_GAIN_TOKENS;
+    struct job *leader = NULL;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        struct job *other = s->jobs[i];
+        if (other->state != JOB_STATE_PREFILL || other->namespace_key != j->namespace_key)
+            continue;
+        size_t n_common = common_length(j, other);
+        if (n_common < least)
+            continue;
+        least = n_common + 1;
+        leader = other;
     }
-    job_publish(next);
+    return leader;
+}
+
+/* Whose prompt gets the next chunk, or NULL: the first in order that is being read or can be
+ * started.  Instead of one that waits for another to pass their common part, that other.  Where the
+ * first can't be started, nobody else is, but those that are being read go on. */
+static struct job *choose_reader(struct sched *s)
+{
+    for (size_t i = 0; i < s->n_jobs; i++)
+        s->ranking[i] = (struct order_entry){s->jobs[i]->class, s->jobs[i]->served_ms};
+    order_sort(s->ranking, s->n_jobs, clock_now_ms(), s->order);
+    bool may_admit = true;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        struct job *j = s->jobs[s->order[i]];
+        if (j->state == JOB_STATE_PREFILL)
+            return j;
+        if (j->state != JOB_STATE_WAITING || !may_admit)
+            continue;
+        struct job *leader = find_leader(s, j);
+        if (leader != NULL)
+            return leader;
+        if (admit(s, j))
+            return j;
+        may_admit = false;
+    }
+    return NULL;
 }
 
 /* ---- Steps ---- */
@@ -226,8 +315,10 @@ static void build_entries(struct sched *s)
     for (size_t i = 0; i < s->n_jobs; i++) {
         const struct job *j = s->jobs[i];
         struct batch_entry *e = &s->entries[i];
-        *e = (struct batch_entry){
-            .role = BATCH_SITS_OUT, .tokens = j->tokens, .n_tokens = j->n_tokens};
+        *e = (struct batch_entry){.role = BATCH_SITS_OUT,
+                                  .is_background = j->class == JOB_BACKGROUND,
+                                  .tokens = j->tokens,
+                                  .n_tokens = j->n_tokens};
         if (j->state == JOB_STATE_DECODE)
             e->role = BATCH_DECODES;
         else if (j->state == JOB_STATE_PREFILL)
@@ -239,26 +330,29 @@ static void build_entries(struct sched *s)
     }
 }
 
-/* The pool is full: drops an idle prefix, else lets the youngest running job wait, else ends the
- * one that fills the pool alone.  Afterwards the batch is built anew. */
+/* The pool is full: drops an idle prefix, else lets the youngest running job of the least important
+ * class wait, else ends the one that fills the pool alone.  Afterwards the batch is built anew. */
 static void make_room(struct sched *s)
 {
     if (prefix_evict_one(s->prefix))
         return;
-    size_t n_running = 0, youngest = 0;
+    size_t n_running = 0;
+    struct job *last = NULL;
     for (size_t i = 0; i < s->n_jobs; i++) {
-        if (s->jobs[i]->leaf == NULL)
+        struct job *j = s->jobs[i];
+        if (j->leaf == NULL)
             continue;
         n_running++;
-        youngest = i;
+        if (last == NULL || j->class >= last->class)
+            last = j;
     }
     INVARIANT(n_running > 0);
     if (n_running == 1) {
-        finish_job(s, youngest, JOB_WINDOW, NULL);
+        finish_job(s, index_of(s, last), JOB_WINDOW, NULL);
         return;
     }
-    log_debug("sched: the pool is full; the youngest of %zu turns waits", n_running);
-    job_give_way(s->jobs[youngest]);
+    log_debug("sched: the pool is full; the last of %zu turns waits", n_running);
+    job_give_way(last);
 }
 
 /* Samples for `j`, whose last row has just been computed. */
@@ -329,17 +423,17 @@ static bool restore(struct sched *s, struct job *j)
     return true;
 }
 
-/* A chunk of the prompt that is being read. */
+/* A chunk of one prompt.  True if there was anything to do. */
 static bool prefill_step(struct sched *s)
 {
-    build_entries(s);
-    batch_prefill(&s->batch, s->entries, s->n_jobs, &s->speed);
-    size_t n_rows = s->batch.n_rows;
-    if (n_rows == 0)
+    struct job *j = choose_reader(s);
+    if (j == NULL)
         return false;
-    struct job *j = s->jobs[s->batch.entry_of[0]];
     if (restore(s, j))
         return true;
+    build_entries(s);
+    batch_prefill(&s->batch, s->entries, s->n_jobs, index_of(s, j), &s->speed);
+    size_t n_rows = s->batch.n_rows;
     size_t depth = prefix_leaf_length(j->leaf);
     uint64_t begin_us = clock_now_us();
     atomic_store(&s->prefilling, j);
@@ -366,7 +460,7 @@ static void wait_for_news(struct sched *s)
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* Order matters: cancelled jobs go before admission asks for their room, and who decodes comes
+/* Order matters: cancelled jobs go before an admission asks for their room, and who decodes comes
  * before who is read. */
 static void *sched_main(void *arg)
 {
@@ -378,7 +472,6 @@ static void *sched_main(void *arg)
             job_try_unpark(s->jobs[i]);
         if (s->model_failed && s->n_jobs > 0)
             fail_all(s);
-        admit(s);
         bool worked = decode_step(s);
         worked |= prefill_step(s);
         publish_stats(s);
@@ -405,6 +498,8 @@ static void sched_free(struct sched *s)
     pthread_cond_destroy(&s->woken);
     pthread_mutex_destroy(&s->mutex);
     mem_free(s->inbox);
+    mem_free(s->order);
+    mem_free(s->ranking);
     mem_free(s->entries);
     mem_free(s->jobs);
     mem_free(s);
@@ -422,6 +517,8 @@ struct sched *sched_create(struct model *m, const struct sched_options *options)
                                 &(struct persist_options){.idle_ms = options->persist_idle_ms});
     s->jobs = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->jobs));
     s->entries = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->entries));
+    s->ranking = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->ranking));
+    s->order = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->order));
     s->inbox = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->inbox));
     s->stats.cells_total = m->info.n_cells;
     metric_set(METRIC_KV_CELLS_TOTAL, m->info.n_cells);

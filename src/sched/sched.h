@@ -6,9 +6,16 @@
  * prefill, never across a border of 512 of its positions.  Alone, a chunk is up to 512 rows; while
  * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 32, multiples of
  * 8).  Stop sequences are matched in the step.  A job whose reader is slow parks: its row leaves
- * the batch until the reader has caught up.  One prompt is read at a time, in order of age: so a
- * second job with the same beginning finds the cells of the first.  When the pool is full: evict
- * idle prefixes, retry, then park the youngest job; never fail all.
+ * the batch until the reader has caught up.
+ *
+ * Prompts are read in order of class and age (order.h), a chunk of the first at a time: a user's
+ * prompt takes over from a background one at the next chunk.  A job is admitted when it is first,
+ * so the second of two with the same beginning finds the cells of the other; where it outranks the
+ * one that is being read, it lets that pass their common part before it shares and goes on alone.
+ * If the first is cancelled, what it had computed is idle, and found.  A job that needs a place or
+ * cells takes them from less important ones whose prompts are still read, and from background ones.
+ * When the pool is full: evict idle prefixes, those of background jobs first, retry, then park the
+ * youngest job of the least important class; never fail all.
  *
  * Not here: messages, text formats, sockets.  Threads: everything below is for any thread but the
  * scheduler's own. */
@@ -22,7 +29,15 @@
 struct sched;
 struct job;
 
+/* Most important first. */
+enum job_class {
+    JOB_INTERACTIVE, /* somebody waits for it */
+    JOB_SUBAGENT,    /* works for one that somebody waits for */
+    JOB_BACKGROUND,  /* nobody would miss it for a while */
+};
+
 struct job_params {
+    enum job_class class;
     const model_token *tokens; /* copied */
     size_t n_tokens;           /* >= 1 */
     uint64_t namespace_key;    /* prefixes are shared only inside one namespace */

@@ -252,6 +252,7 @@ void handle_messages(struct exchange *x)
     }
     struct engine_caller caller = {
         .namespace_key = x->namespace_key,
+        .is_agent_client = is_claude_code(x),
         .is_subagent = x->head.has_field[HTTP_FIELD_AGENT_ID],
         .reports_broken_input = is_claude_code(x),
     };

@@ -240,6 +240,26 @@ static void test_prefix__the_least_recently_used_leaf_goes_first(void **state)
     close_pool(&pool);
 }
 
+static void test_prefix__the_least_important_leaf_goes_before_an_older_one(void **state)
+{
+    (void)state;
+    struct pool pool = open_pool(8);
+    struct running r;
+    take(&pool, 1, 'a', 30, &r);
+    prefix_leaf_claim(r.leaf, 0);
+    prefix_leaf_claim(r.leaf, 2); /* once important is enough */
+    prefix_release(r.leaf);
+    take(&pool, 1, 'b', 30, &r);
+    prefix_leaf_claim(r.leaf, 2);
+    prefix_release(r.leaf);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 40), 30); /* what continues it is as it was */
+    assert_int_equal(take_and_release(&pool, 1, 'b', 40), 30);
+    assert_true(prefix_evict_one(pool.prefix));
+    assert_int_equal(model_toy_cells_used(pool.model), 40);
+    assert_int_equal(take_and_release(&pool, 1, 'a', 40), 39);
+    close_pool(&pool);
+}
+
 static void test_prefix__a_new_leaf_takes_the_oldest_idle_sequence(void **state)
 {
     (void)state;
@@ -275,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_prefix__what_is_truncated_is_gone_from_the_pool),
         cmocka_unit_test(test_prefix__truncating_frees_no_cell_that_another_leaf_uses),
         cmocka_unit_test(test_prefix__the_least_recently_used_leaf_goes_first),
+        cmocka_unit_test(test_prefix__the_least_important_leaf_goes_before_an_older_one),
         cmocka_unit_test(test_prefix__a_new_leaf_takes_the_oldest_idle_sequence),
         cmocka_unit_test(test_prefix__what_another_leaf_says_too_is_kept_once),
     };

@@ -44,14 +44,11 @@ static void test_batch__takes_one_row_of_each_decoding_job(void **state)
 static void test_batch__is_empty_where_nobody_has_work(void **state)
 {
     (void)state;
-    struct batch_speed speed = {0};
     struct batch_entry entries[] = {entry(BATCH_SITS_OUT, 0, 5, 0)};
     struct batch batch;
     batch_decode(&batch, entries, 1);
     assert_int_equal(batch.n_rows, 0);
-    batch_prefill(&batch, entries, 1, &speed);
-    assert_int_equal(batch.n_rows, 0);
-    batch_prefill(&batch, entries, 0, &speed);
+    batch_decode(&batch, entries, 0);
     assert_int_equal(batch.n_rows, 0);
 }
 
@@ -64,7 +61,7 @@ static void test_batch__a_lone_prefill_goes_to_the_next_border(void **state)
     size_t wanted[] = {412, 512, 512, 264};
     for (size_t i = 0; i < 4; i++) {
         struct batch_entry one = entry(BATCH_PREFILLS, n_done, 1800, 2);
-        batch_prefill(&batch, &one, 1, &speed);
+        batch_prefill(&batch, &one, 1, 0, &speed);
         assert_int_equal(batch.n_rows, wanted[i]);
         for (size_t row = 0; row < batch.n_rows; row++) {
             assert_int_equal(batch.rows[row].token, n_done + row);
@@ -76,20 +73,20 @@ static void test_batch__a_lone_prefill_goes_to_the_next_border(void **state)
     assert_int_equal(n_done, 1800);
 }
 
-static void test_batch__only_the_oldest_prefill_gets_a_chunk(void **state)
+static void test_batch__only_the_reader_gets_a_chunk(void **state)
 {
     (void)state;
     struct batch_speed speed = {0};
     struct batch_entry entries[] = {
         entry(BATCH_SITS_OUT, 0, 5, 0),
-        entry(BATCH_PREFILLS, 0, 40, 1),
         entry(BATCH_PREFILLS, 0, 8, 2),
+        entry(BATCH_PREFILLS, 0, 40, 1),
     };
     struct batch batch;
-    batch_prefill(&batch, entries, 3, &speed);
+    batch_prefill(&batch, entries, 3, 2, &speed);
     assert_int_equal(batch.n_rows, 40);
-    assert_int_equal(batch.entry_of[0], 1);
-    assert_int_equal(batch.entry_of[39], 1);
+    assert_int_equal(batch.entry_of[0], 2);
+    assert_int_equal(batch.entry_of[39], 2);
 }
 
 static size_t rows_beside_a_stream(const struct batch_speed *speed, size_t n_done)
@@ -99,8 +96,30 @@ static size_t rows_beside_a_stream(const struct batch_speed *speed, size_t n_don
         entry(BATCH_DECODES, 3, 4, 2),
     };
     struct batch batch;
-    batch_prefill(&batch, entries, 2, speed);
+    batch_prefill(&batch, entries, 2, 0, speed);
     return batch.n_rows;
+}
+
+static void test_batch__background_work_holds_nobody_up_and_is_not_minded(void **state)
+{
+    (void)state;
+    struct batch_speed speed = {0};
+    struct batch batch;
+    struct batch_entry entries[] = {
+        entry(BATCH_PREFILLS, 0, N_TOKENS, 1),
+        entry(BATCH_DECODES, 3, 4, 2),
+    };
+    entries[1].is_background = true;
+    batch_prefill(&batch, entries, 2, 0, &speed);
+    assert_int_equal(batch.n_rows, 512); /* as if alone */
+    entries[0].is_background = true;
+    batch_prefill(&batch, entries, 2, 0, &speed);
+    assert_int_equal(batch.n_rows, 32); /* among its equals it minds */
+    batch_prefill(&batch, entries, 1, 0, &speed);
+    assert_int_equal(batch.n_rows, 128); /* who comes now waits for no more than this */
+    entries[0].n_done = 500;
+    batch_prefill(&batch, entries, 1, 0, &speed);
+    assert_int_equal(batch.n_rows, 12);
 }
 
 static void test_batch__a_chunk_beside_a_stream_fits_the_budget(void **state)
@@ -160,7 +179,8 @@ int main(void)
         cmocka_unit_test(test_batch__takes_one_row_of_each_decoding_job),
         cmocka_unit_test(test_batch__is_empty_where_nobody_has_work),
         cmocka_unit_test(test_batch__a_lone_prefill_goes_to_the_next_border),
-        cmocka_unit_test(test_batch__only_the_oldest_prefill_gets_a_chunk),
+        cmocka_unit_test(test_batch__only_the_reader_gets_a_chunk),
+        cmocka_unit_test(test_batch__background_work_holds_nobody_up_and_is_not_minded),
         cmocka_unit_test(test_batch__a_chunk_beside_a_stream_fits_the_budget),
         cmocka_unit_test(test_batch__speed_depends_on_depth_and_size_of_the_chunk),
         cmocka_unit_test(test_batch__speed_follows_what_is_measured),
