@@ -15,6 +15,9 @@ enum {
 
 static const uint32_t no_entry = UINT32_MAX;
 
+/* The rank of a block that is not written yet, and so of all that it continues: later than any. */
+static const int64_t on_its_way = INT64_MAX / 2;
+
 struct kvindex {
     struct kvindex_entry *entries; /* [n_slots] in use or free, of [capacity] */
     uint32_t n_slots, capacity, most;
@@ -194,7 +197,7 @@ static void rank_all(struct kvindex *ix)
 {
     for (uint32_t i = 0; i < ix->n_slots; i++) {
         struct kvindex_entry *e = &ix->entries[i];
-        e->rank_at = e->used_at;
+        e->rank_at = e->is_written ? e->used_at : on_its_way;
         e->depth = e->n_children = 0;
         e->is_shared = false;
     }

@@ -6,7 +6,7 @@
  * Order of eviction.  The least recently used block goes first, but
  *  - a block is at least as recent as the blocks that continue it, since those are of no use
  *    without it; of equal ones the deepest goes first, so that a prompt loses its end and not its
- *    beginning;
+ *    beginning.  What a block on its way continues goes last;
  *  - a block that several prompts continue, and all that it continues itself (system prompts and
  *    tools, that is), counts as used KVINDEX_SHARED_BONUS_S later than it was.
  *

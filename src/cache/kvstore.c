@@ -108,7 +108,10 @@ static size_t evict_to(struct kvstore *s, uint64_t most_bytes)
     struct kv_key *order =
         kvindex_bytes(s->index) > most_bytes ? kvindex_order(s->index, &n) : NULL;
     for (size_t i = 0; i < n && kvindex_bytes(s->index) > most_bytes; i++) {
-        uint64_t parent_short = kvindex_find(s->index, &order[i])->parent_short;
+        const struct kvindex_entry *e = kvindex_find(s->index, &order[i]);
+        if (e == NULL) /* it was damaged, and went while the mutex was free */
+            continue;
+        uint64_t parent_short = e->parent_short;
         kvindex_remove(s->index, &order[i]);
         char name[KVFILE_NAME_CHARS + 1];
         kvfile_name(&order[i], parent_short, name);

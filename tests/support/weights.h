@@ -10,6 +10,7 @@
 
 #define WEIGHTS_SMOLLM2 "SmolLM2-135M-Instruct.Q4_1.gguf"
 #define WEIGHTS_QWEN    "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+#define WEIGHTS_GEMMA   "gemma-3-270m-q4_k_m.gguf"
 
 enum { WEIGHTS_SKIPPED = 77 }; /* what ctest takes for "skipped" */
 

@@ -103,6 +103,20 @@ static void test_kvindex__a_prompt_loses_its_end_first(void **state)
     kvindex_destroy(ix);
 }
 
+static void test_kvindex__what_a_block_on_its_way_continues_goes_last(void **state)
+{
+    (void)state;
+    struct kvindex *ix = kvindex_create(MOST);
+    add(ix, 1, 1, 100);
+    add(ix, 2, 1, 100);
+    add(ix, 3, 2, 100);
+    struct kv_key key = key_of(3);
+    kvindex_find(ix, &key)->is_written = false;
+    add(ix, 4, 4, 500);
+    check_order(ix, (const uint32_t[]){4, 2, 1}, 3);
+    kvindex_destroy(ix);
+}
+
 static void test_kvindex__what_several_prompts_share_stays_longer(void **state)
 {
     (void)state;
@@ -138,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_kvindex__random_operations_agree_with_a_list),
         cmocka_unit_test(test_kvindex__children_are_those_of_the_parent),
         cmocka_unit_test(test_kvindex__a_prompt_loses_its_end_first),
+        cmocka_unit_test(test_kvindex__what_a_block_on_its_way_continues_goes_last),
         cmocka_unit_test(test_kvindex__what_several_prompts_share_stays_longer),
         cmocka_unit_test(test_kvindex__a_circle_of_names_ends),
     };
