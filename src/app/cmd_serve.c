@@ -271,6 +271,7 @@ static enum status make_engine(struct plan *p, struct engine **out, struct error
         .sampling = choose_sampling(p->model),
         .n_window = p->n_window,
         .parallel = parallel,
+        .drafts = option_flag(p->options, OPTION_DRAFTS),
         .load = load_model,
         .arg = p,
         .store = {.folder = store_folder,

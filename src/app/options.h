@@ -27,6 +27,8 @@ enum option_type {
     X(POOL, "pool", NUMBER, "0", 0, 4194304, "TOKENS",                                             \
       "KV pool of all conversations together; 0: one window, or more where memory is ample")       \
     X(PARALLEL, "parallel", NUMBER, "4", 1, 16, "N", "turns that are decoded together")            \
+    X(DRAFTS, "drafts", FLAG, "true", 0, 0, "",                                                    \
+      "guess at text that repeats what was said, and verify it in one step; replies are the same") \
     X(THREADS, "threads", NUMBER, "0", 0, 512, "N", "threads that compute; 0: as measured")        \
     X(FLASH_ATTENTION, "flash-attention", TEXT, "auto", 0, 0, "auto|on|off",                       \
       "form of attention; auto: the faster one, as measured")                                      \

@@ -20,6 +20,9 @@
     X(PREFILLED_TOKENS, "pensieve_prefilled_tokens_total", "counter", "Prompt tokens computed")    \
     X(REUSED_TOKENS, "pensieve_reused_tokens_total", "counter", "Prompt tokens found in the pool") \
     X(GENERATED_TOKENS, "pensieve_generated_tokens_total", "counter", "Tokens sampled")            \
+    X(DRAFTED_TOKENS, "pensieve_drafted_tokens_total", "counter", "Tokens guessed ahead")          \
+    X(ACCEPTED_TOKENS, "pensieve_accepted_tokens_total", "counter",                                \
+      "Guessed tokens that were sampled too: decode calls saved")                                  \
     X(PREFILL_US, "pensieve_prefill_microseconds_total", "counter", "Time spent in prefill")       \
     X(DECODE_US, "pensieve_decode_microseconds_total", "counter", "Time spent in decode")          \
     X(KV_CELLS_USED, "pensieve_kv_cells_used", "gauge", "KV cells in use")                         \

@@ -115,6 +115,7 @@ static enum status load_parts(struct engine_local *e)
     struct sched_options options = {
         .max_running = e->options.parallel,
         .max_jobs = LIMIT_TURNS,
+        .drafts = e->options.drafts,
         .store = e->store,
         .persist_idle_ms = KEEP_IDLE_MS,
         .flush_ms = KEEP_FLUSH_MS,

@@ -11,6 +11,7 @@ struct engine_local_options {
     struct sampler_params sampling; /* for what a request leaves open (from the catalogue) */
     uint32_t n_window;              /* tokens of one conversation */
     uint32_t parallel;              /* turns decoded together */
+    bool drafts;                    /* guess ahead where one is decoded alone */
     /* Called once on the engine's loader thread; makes the model.  Separate so that tests pass the
      * toy model and the server is up before the weights are.  Where on_progress answers false, the
      * engine is being destroyed and load should give up. */

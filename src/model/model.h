@@ -22,6 +22,7 @@ typedef int32_t model_token;
 enum {
     MODEL_NO_TOKEN = -1,
     MODEL_BATCH_ROWS = 512, /* most rows of one decode call */
+    MODEL_LOGIT_ROWS = 64,  /* most of them that want logits */
 };
 
 struct model;
@@ -106,7 +107,7 @@ struct model_ops {
     bool (*is_eog)(const struct model *m, model_token token); /* ends a reply */
     bool (*is_control)(const struct model *m, model_token token);
 
-    /* rows: at most MODEL_BATCH_ROWS. */
+    /* rows: at most MODEL_BATCH_ROWS, of which at most MODEL_LOGIT_ROWS want logits. */
     enum model_result (*decode)(struct model *m, const struct model_row *rows, size_t n_rows);
 
     /* [n_vocab] f32 of row `row` of the last decode, which had wants_logits. */

@@ -20,7 +20,6 @@ enum {
     FINGERPRINT_VERSION = 2,
     FINGERPRINT_SAMPLES = 64,
     FINGERPRINT_CHUNK_BYTES = 64 * 1024,
-    LOGIT_ROWS = 32, /* of one step, for the estimate of its memory */
 };
 
 struct model_llama {
@@ -414,7 +413,8 @@ static enum status make_context(struct model_llama *ml, const struct model_llama
     params.n_ubatch = ml->how.n_step_rows;
     ml->scratch = (llama_seq_id)options->n_sequences;
     params.n_seq_max = options->n_sequences + (can_share_prefix(ml) ? 1 : 0);
-    params.n_outputs_max = params.n_seq_max;
+    params.n_outputs_max =
+        params.n_seq_max > MODEL_LOGIT_ROWS ? params.n_seq_max : MODEL_LOGIT_ROWS;
     params.n_threads = (int32_t)ml->how.n_threads;
     params.n_threads_batch = (int32_t)ml->how.n_threads_batch;
     params.flash_attn_type = flash_type(ml->how.flash);
@@ -544,14 +544,14 @@ enum status model_llama_measure(const char *path, const struct tune_choice *how,
 
     /* The largest buffers of one step: without the flash form the attention scores of one layer
      * and their mask (rows x cells x (heads + 1), f32; what libllama reserves grows by exactly this
-     * per cell), with it the mask alone, in f16; the widest intermediate results; the logits of a
-     * few rows. */
+     * per cell), with it the mask alone, in f16; the widest intermediate results; the logits, once
+     * where they are computed and once where they are handed out. */
     uint64_t rows = how->n_step_rows;
     uint64_t scores = rows * (facts.n_head + 1u) * sizeof(float);
     uint64_t mask = rows * sizeof(uint16_t);
     uint64_t hidden =
         rows * ((uint64_t)facts.n_feed_forward * 2 + facts.n_embd * 8u) * sizeof(float);
-    uint64_t logits = (uint64_t)facts.n_vocab * LOGIT_ROWS * sizeof(float);
+    uint64_t logits = (uint64_t)facts.n_vocab * MODEL_LOGIT_ROWS * 2 * sizeof(float);
     *out = (struct model_llama_needs){
         .weights_bytes = facts.weights_bytes,
         .kv_bytes_per_cell = facts.kv_bytes_per_cell,

@@ -269,7 +269,10 @@ static enum model_result toy_decode(struct model *m, const struct model_row *row
 {
     struct toy *toy = toy_of(m);
     INVARIANT(n_rows > 0 && n_rows <= MODEL_BATCH_ROWS);
+    size_t n_logits = 0;
     for (size_t i = 0; i < n_rows; i++) {
+        n_logits += rows[i].wants_logits;
+        INVARIANT(n_logits <= MODEL_LOGIT_ROWS);
         INVARIANT(rows[i].sequence < toy->options.n_sequences);
         INVARIANT(rows[i].token >= 0 && rows[i].token < MODEL_TOY_VOCAB);
     }

@@ -50,13 +50,13 @@ static void add_row(struct batch *batch, const struct batch_entry *entries, size
 {
     const struct batch_entry *entry = &entries[index];
     size_t position = entry->n_done + ahead;
-    INVARIANT(batch->n_rows < MODEL_BATCH_ROWS && position < entry->n_tokens);
+    INVARIANT(batch->n_rows < MODEL_BATCH_ROWS && position < entry->n_tokens + entry->n_draft);
     batch->entry_of[batch->n_rows] = index;
     batch->rows[batch->n_rows++] = (struct model_row){
         .token = entry->tokens[position],
         .position = (uint32_t)position,
         .sequence = entry->sequence,
-        .wants_logits = position + 1 == entry->n_tokens,
+        .wants_logits = position + 1 >= entry->n_tokens,
     };
 }
 
@@ -67,7 +67,8 @@ void batch_decode(struct batch *batch, const struct batch_entry *entries, size_t
         if (entries[i].role != BATCH_DECODES)
             continue;
         INVARIANT(entries[i].n_done + 1 == entries[i].n_tokens);
-        add_row(batch, entries, i, 0);
+        for (size_t ahead = 0; ahead <= entries[i].n_draft; ahead++)
+            add_row(batch, entries, i, ahead);
     }
 }
 

@@ -1,6 +1,7 @@
 /* batch -- which rows the next decode call takes.  Pure: what it is given decides, nothing is kept.
  *
- * A step is up to two calls.  batch_decode: the one row that each decoding job waits for.  Then
+ * A step is up to two calls.  batch_decode: the one row that each decoding job waits for, and those
+ * of its draft.  Then
  * batch_prefill: a chunk of the one job whose prompt is being read.  A chunk never crosses a
  * border of BATCH_BORDER of the job's positions, so that prompts with a common beginning are
  * computed in the same pieces.  Alone it reaches to the border, but for a background job, so that
@@ -44,7 +45,8 @@ struct batch_entry {
     bool is_background; /* its chunks are small; the chunks of others don't mind that it decodes */
     const model_token *tokens;
     size_t n_tokens;
-    size_t n_done; /* tokens in the pool, < n_tokens unless it sits out */
+    size_t n_done;  /* tokens in the pool, < n_tokens unless it sits out */
+    size_t n_draft; /* BATCH_DECODES: guessed tokens, in `tokens` from n_tokens on */
     uint32_t sequence;
 };
 

@@ -88,6 +88,7 @@ static bool copy_tokens(struct job *j, const struct job_params *params)
         return false;
     memcpy(j->tokens, params->tokens, params->n_tokens * sizeof *j->tokens);
     j->n_tokens = params->n_tokens;
+    j->n_most = params->n_tokens + room;
     j->n_prompt = params->n_tokens;
     return true;
 }
@@ -103,6 +104,7 @@ static void job_destroy(struct job *j)
     strbuf_free(&j->outbox.bytes);
     pthread_mutex_destroy(&j->outbox.mutex);
     pthread_cond_destroy(&j->outbox.changed);
+    draft_free(&j->draft);
     mem_free(j->tokens);
     arena_free(&j->arena);
     mem_free(j);
@@ -199,8 +201,36 @@ void job_rows_restored(struct job *j, size_t n)
 void job_rows_lost(struct job *j)
 {
     prefix_truncate(j->leaf, prefix_leaf_length(j->leaf));
+    j->n_drafted = 0;
     if (prefix_leaf_length(j->leaf) + 1 < j->n_tokens)
         j->state = JOB_STATE_PREFILL;
+}
+
+/* The last token that may be sampled needs no row. */
+void job_draft(struct job *j, size_t n_most)
+{
+    INVARIANT(j->state == JOB_STATE_DECODE);
+    size_t n_left = j->n_most - j->n_tokens;
+    if (n_most >= n_left)
+        n_most = n_left > 0 ? n_left - 1 : 0;
+    if (j->draft.mask == 0)
+        draft_init(&j->draft, j->n_most);
+    j->n_drafted = draft_propose(&j->draft, j->tokens, j->n_tokens, n_most, j->drafted);
+    memcpy(j->tokens + j->n_tokens, j->drafted, j->n_drafted * sizeof *j->tokens);
+}
+
+bool job_draft_holds(const struct job *j, size_t n)
+{
+    return n < j->n_drafted && j->tokens[j->n_tokens - 1] == j->drafted[n];
+}
+
+void job_draft_done(struct job *j, const struct draft_cost *cost, size_t n_held)
+{
+    prefix_truncate(j->leaf, prefix_leaf_length(j->leaf));
+    draft_note(&j->draft, cost, j->n_tokens, j->n_drafted, n_held);
+    metric_add(METRIC_DRAFTED_TOKENS, (int64_t)j->n_drafted);
+    metric_add(METRIC_ACCEPTED_TOKENS, (int64_t)n_held);
+    j->n_drafted = 0;
 }
 
 static bool ends_turn(const struct job *j, const struct model *m, model_token token)

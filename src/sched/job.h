@@ -27,6 +27,7 @@
 
 #include "base/arena.h"
 #include "model/stopper.h"
+#include "sched/draft.h"
 #include "sched/sched.h"
 
 enum job_state {
@@ -82,6 +83,11 @@ struct job {
     uint64_t served_ms;  /* when something was last computed for it; at first, when it came */
     model_token *tokens; /* prompt and sampled tokens; room for all that may come */
     size_t n_tokens;
+    size_t n_most;      /* the room */
+    struct draft draft; /* made when first used */
+    size_t n_drafted;   /* of the decode call under way; they stand in `tokens` too, behind
+                           the last */
+    model_token drafted[DRAFT_MOST];
     struct prefix_leaf *leaf; /* NULL in WAITING and DONE */
     struct sampler *sampler;  /* made at the first start, like the grammar and the stopper */
     struct grammar *grammar;
@@ -115,6 +121,15 @@ void job_rows_restored(struct job *j, size_t n);
 
 /* An aborted call: whatever it left of this job's rows is removed. */
 void job_rows_lost(struct job *j);
+
+/* Guesses at most `n_most` tokens that may follow; what was guessed before is forgotten. */
+void job_draft(struct job *j, size_t n_most);
+
+/* Whether the token sampled last is the n-th guessed one, so that the next row is of use. */
+bool job_draft_holds(const struct job *j, size_t n);
+
+/* Of the rows of the draft that were computed, the first n_held are of use; the rest is removed. */
+void job_draft_done(struct job *j, const struct draft_cost *cost, size_t n_held);
 
 /* Samples the next token from logits and appends it.  Returns why the job ends with it, else
  * JOB_RUNNING; either way the text waits for job_publish or job_finish. */

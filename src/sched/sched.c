@@ -35,10 +35,11 @@ struct sched {
     size_t *order;               /* [max_jobs] */
     struct batch batch;
     struct batch_speed speed;
+    struct draft_cost draft_cost;
     bool model_failed;
 
     /* Read by the model's threads while they compute. */
-    _Atomic(struct job *) prefilling; /* whose chunk is under way, or NULL */
+    _Atomic(struct job *) computed; /* whose rows, and nobody else's, are under way, or NULL */
     atomic_bool is_stopping;
 
     pthread_mutex_t mutex; /* guards what follows */
@@ -65,7 +66,7 @@ static bool should_abort(void *arg)
     struct sched *s = arg;
     if (atomic_load_explicit(&s->is_stopping, memory_order_relaxed))
         return true;
-    struct job *j = atomic_load_explicit(&s->prefilling, memory_order_relaxed);
+    struct job *j = atomic_load_explicit(&s->computed, memory_order_relaxed);
     return j != NULL && atomic_load_explicit(&j->is_cancelled, memory_order_relaxed);
 }
 
@@ -112,13 +113,13 @@ static void publish_stats(struct sched *s)
     pthread_mutex_unlock(&s->mutex);
 }
 
-static void note_decode(struct sched *s, size_t n_rows, uint64_t us)
+static void note_decode(struct sched *s, size_t n_sampled, uint64_t us)
 {
     metric_add(METRIC_DECODE_US, (int64_t)us);
     pthread_mutex_lock(&s->mutex);
     if (us > 0)
         s->stats.decode_tokens_per_s =
-            blend(s->stats.decode_tokens_per_s, (double)n_rows * 1e6 / (double)us);
+            blend(s->stats.decode_tokens_per_s, (double)n_sampled * 1e6 / (double)us);
     pthread_mutex_unlock(&s->mutex);
 }
 
@@ -326,6 +327,7 @@ static void build_entries(struct sched *s)
         if (j->leaf == NULL)
             continue;
         e->n_done = prefix_leaf_length(j->leaf);
+        e->n_draft = j->n_drafted;
         e->sequence = prefix_leaf_sequence(j->leaf);
     }
 }
@@ -355,16 +357,50 @@ static void make_room(struct sched *s)
     job_give_way(last);
 }
 
-/* Samples for `j`, whose last row has just been computed. */
-static void take_token(struct sched *s, struct job *j, size_t row)
+/* The batch's rows; `j` may call it off where all of them are its own, else it is NULL. */
+static enum model_result compute(struct sched *s, struct job *j)
+{
+    atomic_store(&s->computed, j);
+    enum model_result result = s->model->ops->decode(s->model, s->batch.rows, s->batch.n_rows);
+    atomic_store(&s->computed, NULL);
+    return result;
+}
+
+static enum job_end sample(struct sched *s, struct job *j, size_t row)
 {
     uint32_t n_before = j->n_sampled;
     enum job_end end = job_take_token(j, s->model, s->model->ops->logits(s->model, row));
     metric_add(METRIC_GENERATED_TOKENS, j->n_sampled - n_before);
+    return end;
+}
+
+static void go_on(struct sched *s, struct job *j, enum job_end end)
+{
     if (end == JOB_RUNNING)
         job_publish(j);
     else
         finish_job(s, index_of(s, j), end, NULL);
+}
+
+/* Samples for `j`, whose last token's row has just been computed, and as long as the guess holds
+ * from the rows behind it.  Returns how many tokens came of it. */
+static size_t take_tokens(struct sched *s, struct job *j, size_t row)
+{
+    size_t n_held = 0;
+    job_rows_done(j, 1);
+    enum job_end end = sample(s, j, row);
+    while (end == JOB_RUNNING && job_draft_holds(j, n_held)) {
+        job_publish(j);
+        if (j->state != JOB_STATE_DECODE)
+            break; /* the reader has enough for now */
+        n_held++;
+        job_rows_done(j, 1);
+        end = sample(s, j, row + n_held);
+    }
+    if (j->n_drafted > 0)
+        job_draft_done(j, &s->draft_cost, n_held);
+    go_on(s, j, end);
+    return n_held + 1;
 }
 
 /* What is left to do after a call that did not compute its rows; the next step tries again. */
@@ -385,29 +421,61 @@ static void after_failed_call(struct sched *s, enum model_result result)
     }
 }
 
-/* One row for every decoding job.  True if there was anything to do. */
+/* The job that decodes while no other does, or NULL. */
+static struct job *find_lone_decoder(const struct sched *s)
+{
+    struct job *found = NULL;
+    for (size_t i = 0; i < s->n_jobs; i++) {
+        if (s->jobs[i]->state != JOB_STATE_DECODE)
+            continue;
+        if (found != NULL)
+            return NULL;
+        found = s->jobs[i];
+    }
+    return found;
+}
+
+/* A guess for `j`, if there is room for its rows: nothing is evicted for one, and it must be
+ * possible to remove it. */
+static void make_draft(struct sched *s, struct job *j)
+{
+    uint32_t n_free = s->model->info.n_cells - prefix_cells_used(s->prefix);
+    if (s->options.drafts && s->model->info.can_share_prefix && n_free > DRAFT_MOST)
+        job_draft(j, DRAFT_MOST);
+}
+
+/* One row for every decoding job, and its guess for one that decodes alone, whom nobody waits for.
+ * True if there was anything to do. */
 static bool decode_step(struct sched *s)
 {
+    for (size_t i = 0; i < s->n_jobs; i++)
+        s->jobs[i]->n_drafted = 0; /* the call that it was for may have failed */
+    struct job *lone = find_lone_decoder(s);
+    if (lone != NULL)
+        make_draft(s, lone);
     build_entries(s);
     batch_decode(&s->batch, s->entries, s->n_jobs);
     if (s->batch.n_rows == 0)
         return false;
     uint64_t begin_us = clock_now_us();
-    enum model_result result = s->model->ops->decode(s->model, s->batch.rows, s->batch.n_rows);
+    enum model_result result = compute(s, s->batch.n_rows > 1 ? lone : NULL);
     if (result != MODEL_DONE) {
         after_failed_call(s, result);
         return true;
     }
-    note_decode(s, s->batch.n_rows, clock_now_us() - begin_us);
+    uint64_t us = clock_now_us() - begin_us;
+    if (lone != NULL)
+        draft_cost_add(&s->draft_cost, lone->n_drafted, us);
 
     /* Ends shorten the list, so the jobs are looked up before any of them is sampled. */
     struct job *of_row[MODEL_BATCH_ROWS];
     for (size_t i = 0; i < s->batch.n_rows; i++)
         of_row[i] = s->jobs[s->batch.entry_of[i]];
-    for (size_t i = 0; i < s->batch.n_rows; i++) {
-        job_rows_done(of_row[i], 1);
-        take_token(s, of_row[i], i);
-    }
+    size_t n_sampled = 0;
+    for (size_t i = 0; i < s->batch.n_rows; i++)
+        if (i == 0 || of_row[i] != of_row[i - 1])
+            n_sampled += take_tokens(s, of_row[i], i);
+    note_decode(s, n_sampled, us);
     return true;
 }
 
@@ -436,9 +504,7 @@ static bool prefill_step(struct sched *s)
     size_t n_rows = s->batch.n_rows;
     size_t depth = prefix_leaf_length(j->leaf);
     uint64_t begin_us = clock_now_us();
-    atomic_store(&s->prefilling, j);
-    enum model_result result = s->model->ops->decode(s->model, s->batch.rows, n_rows);
-    atomic_store(&s->prefilling, NULL);
+    enum model_result result = compute(s, j);
     if (result != MODEL_DONE) {
         after_failed_call(s, result);
         return true;
@@ -446,7 +512,7 @@ static bool prefill_step(struct sched *s)
     note_prefill(s, depth, n_rows, clock_now_us() - begin_us);
     job_rows_done(j, n_rows);
     if (prefix_leaf_length(j->leaf) == j->n_tokens)
-        take_token(s, j, n_rows - 1);
+        go_on(s, j, sample(s, j, n_rows - 1));
     else
         job_publish(j);
     return true;

@@ -5,8 +5,9 @@
  * A step is up to two decode calls: one row for every decoding job; then a chunk of one job's
  * prefill, never across a border of 512 of its positions.  Alone, a chunk is up to 512 rows; while
  * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 32, multiples of
- * 8).  Stop sequences are matched in the step.  A job whose reader is slow parks: its row leaves
- * the batch until the reader has caught up.
+ * 8).  A job that decodes alone has guesses at its next tokens verified along with the last
+ * (draft.h); its reply is the same.  Stop sequences are matched in the step.  A job whose reader is
+ * slow parks: its row leaves the batch until the reader has caught up.
  *
  * Prompts are read in order of class and age (order.h), a chunk of the first at a time: a user's
  * prompt takes over from a background one at the next chunk.  A job is admitted when it is first,
@@ -80,6 +81,7 @@ struct job_output {
 struct sched_options {
     uint32_t max_running; /* jobs decoded together; >= 1 */
     uint32_t max_jobs;    /* admitted, running or waiting */
+    bool drafts;          /* guess ahead where a job decodes alone */
 
     struct kvstore *store;    /* where prompts are kept on disk; borrowed; NULL: nowhere */
     unsigned persist_idle_ms; /* without work, before they are written */

@@ -118,6 +118,7 @@ struct setup {
     uint32_t fail_at;
     size_t hold_at;
     bool abort_ends_hold;
+    bool drafts;
 };
 
 static inline struct fixture make(const struct setup *setup)
@@ -137,7 +138,8 @@ static inline struct fixture make(const struct setup *setup)
     spy.is_held = false;
     spy.may_go = false;
     struct sched_options options = {.max_running = setup->max_running ? setup->max_running : 4,
-                                    .max_jobs = setup->max_jobs ? setup->max_jobs : 16};
+                                    .max_jobs = setup->max_jobs ? setup->max_jobs : 16,
+                                    .drafts = setup->drafts};
     f.sched = sched_create(f.model, &options);
     assert_non_null(f.sched);
     return f;
