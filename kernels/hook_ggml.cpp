@@ -9,15 +9,13 @@
 #include "ggml-internal/traits.h"
 
 extern "C" {
-#include "kernels/attention.h"
-#include "kernels/matmul.h"
+#include "kernels/ggml_ops.h"
 }
 
 /* What is relied on beyond the classes of traits.h. */
 #define PINNED_VERSION "0.25.3"
 static_assert(GGML_BACKEND_API_VERSION == 2, "another ggml: read its traits.h again");
 static_assert(sizeof(ggml_backend_buffer_type) == 8 * sizeof(void *), "another buffer type");
-static_assert(GGML_MAX_SRC >= 5 && GGML_MAX_OP_PARAMS >= 16, "no room for attention's operands");
 
 static std::atomic<int> isa_in_use{KERNEL_ISA_NONE};
 static std::atomic<uint64_t> n_computed{0};
@@ -57,60 +55,14 @@ static kernel_team team_of(const ggml_compute_params *params)
     return {params->ith, params->nth, params->threadpool, barrier, set_counter, take};
 }
 
-/* ---- Attention ---- */
-
-static bool format_of(ggml_type type, attention_format *out)
-{
-    *out = type == GGML_TYPE_F16 ? ATTENTION_F16 : ATTENTION_Q8_0;
-    return type == GGML_TYPE_F16 || type == GGML_TYPE_Q8_0;
-}
-
-static attention_rows rows_of(const ggml_tensor *t)
-{
-    return {t->data, t->nb[1], t->nb[2]};
-}
-
-/* False where the operation is not one of ours. */
-static bool read_attention(const ggml_tensor *op, attention_args *args)
-{
-    const ggml_tensor *q = op->src[0], *k = op->src[1], *v = op->src[2], *mask = op->src[3];
-    *args = {};
-    attention_shape *shape = &args->shape;
-    if (!format_of(k->type, &shape->k_format) || !format_of(v->type, &shape->v_format) ||
-        q->type != GGML_TYPE_F32 || q->nb[0] != sizeof(float) || q->ne[3] != 1 || k->ne[3] != 1 ||
-        v->ne[2] != k->ne[2] || !ggml_is_contiguous(op) ||
-        (mask != nullptr && (mask->type != GGML_TYPE_F16 || mask->ne[2] != 1)))
-        return false;
-    shape->d_k = k->ne[0];
-    shape->d_v = v->ne[0];
-    shape->n_tokens = q->ne[1];
-    shape->n_heads = q->ne[2];
-    shape->n_kv_heads = k->ne[2];
-    shape->n_keys = k->ne[1];
-    args->q = rows_of(q);
-    args->k = rows_of(k);
-    args->v = rows_of(v);
-    if (mask != nullptr) {
-        args->mask = mask->data;
-        args->mask_stride = mask->nb[1];
-    }
-    if (op->src[4] != nullptr)
-        args->sinks = static_cast<const float *>(op->src[4]->data);
-    args->y = static_cast<float *>(op->data);
-    float params[3];
-    std::memcpy(params, op->op_params, sizeof params);
-    args->scale = params[0];
-    args->max_bias = params[1];
-    args->softcap = params[2];
-    return attention_handles(kernels_in_use(), shape);
-}
+/* ---- The operations ---- */
 
 class attention_traits : public ggml::cpu::tensor_traits
 {
     bool work_size(int n_threads, const ggml_tensor *op, size_t &size) override
     {
         attention_args args;
-        if (!read_attention(op, &args))
+        if (!ggml_ops_read_attention(op, kernels_in_use(), &args))
             return false;
         size = attention_work_bytes(kernels_in_use(), &args.shape, n_threads) + ALIGNMENT;
         return true;
@@ -119,11 +71,34 @@ class attention_traits : public ggml::cpu::tensor_traits
     bool compute_forward(ggml_compute_params *params, ggml_tensor *op) override
     {
         attention_args args;
-        if (!read_attention(op, &args))
+        if (!ggml_ops_read_attention(op, kernels_in_use(), &args))
             return false;
         args.work = align(params->wdata);
         kernel_team team = team_of(params);
         attention_run(kernels_in_use(), &args, &team);
+        return true;
+    }
+};
+
+class matmul_traits_of_op : public ggml::cpu::tensor_traits
+{
+    bool work_size(int n_threads, const ggml_tensor *op, size_t &size) override
+    {
+        matmul_args args;
+        if (!ggml_ops_read_matmul(op, kernels_in_use(), &args))
+            return false;
+        size = matmul_work_bytes(kernels_in_use(), &args.shape, n_threads) + ALIGNMENT;
+        return true;
+    }
+
+    bool compute_forward(ggml_compute_params *params, ggml_tensor *op) override
+    {
+        matmul_args args;
+        if (!ggml_ops_read_matmul(op, kernels_in_use(), &args))
+            return false;
+        args.work = align(params->wdata);
+        kernel_team team = team_of(params);
+        matmul_run(kernels_in_use(), &args, &team);
         return true;
     }
 };
@@ -133,6 +108,7 @@ class attention_traits : public ggml::cpu::tensor_traits
 class kernels_buffer_type : public ggml::cpu::extra_buffer_type
 {
     attention_traits attention;
+    matmul_traits_of_op matmul;
 
     /* No tensor lives in a buffer of ours. */
     bool supports_op(ggml_backend_dev_t, const ggml_tensor *) override
@@ -144,7 +120,14 @@ class kernels_buffer_type : public ggml::cpu::extra_buffer_type
     {
         if (kernels_in_use() == KERNEL_ISA_NONE)
             return nullptr;
-        return op->op == GGML_OP_FLASH_ATTN_EXT ? &attention : nullptr;
+        switch (op->op) {
+        case GGML_OP_FLASH_ATTN_EXT:
+            return &attention;
+        case GGML_OP_MUL_MAT:
+            return &matmul;
+        default:
+            return nullptr;
+        }
     }
 };
 

@@ -3,12 +3,14 @@
  *      y[row][out] = sum over k of w[out][k] * x[row][k]
  *
  * The weights stay as they are in the mapped file; nothing is repacked for keeps.  Two forms:
- *   wide    MATMUL_WIDE_ROWS rows and more (reading a prompt): slabs of weights are unpacked on the
- *           fly to an interleaved panel, which all rows then use;
- *   narrow  fewer rows (decoding, verifying drafts): each weight is read once, straight from its
- *           block, for all rows.
+ *   wide    reading a prompt, verifying drafts: slabs of weights are unpacked on the fly, a chunk
+ * at a time, to an interleaved panel, which all rows then use; narrow  up to three rows, as in
+ * decoding: each weight is read once, straight from its block. Activations are rounded to 8 bits,
+ * with a scale for each 128 of them.
  *
- * What it is not: general.  What matmul_handles declines goes ggml's own way. */
+ * What it is not: general.  What matmul_handles declines goes ggml's own way.
+ *
+ * The same arguments give the same bits, whatever the number of threads. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,10 +19,6 @@
 
 #include "kernels/isa.h"
 #include "kernels/team.h"
-
-enum {
-    MATMUL_WIDE_ROWS = 32,
-};
 
 /* How weights are stored, in blocks along k.  The layouts are ggml's (matmul_formats.h). */
 enum matmul_format {
@@ -56,7 +54,7 @@ struct matmul_args {
     void *work;      /* matmul_work_bytes, 64-byte aligned, shared by the team */
 };
 
-/* Whether matmul_run computes this shape on this instruction set, and faster than ggml would. */
+/* Whether matmul_run computes this shape on this instruction set. */
 bool matmul_handles(enum kernel_isa isa, const struct matmul_shape *shape);
 
 /* Bytes of `work` for a team of n_threads. */

@@ -64,6 +64,26 @@ static inline vf vf_fma(vf a, vf b, vf c)
     return _mm256_fmadd_ps(a, b, c);
 }
 
+/* c - a * b */
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
+}
+
+static inline vf vf_abs(vf a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+
+/* Rounded to the nearest; |a| < 128. */
+static inline void vf_store_i8(void *p, vf a)
+{
+    __m256i words = _mm256_cvtps_epi32(a);
+    __m128i halves =
+        _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64(p, _mm_packs_epi16(halves, halves));
+}
+
 static inline float vf_highest(vf a)
 {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
@@ -85,7 +105,7 @@ static inline float vf_scalar_f16(const void *p)
 {
     uint16_t half;
     memcpy(&half, p, sizeof half);
-    return _cvtsh_ss(half);
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
 }
 
 static inline vf vf_round(vf a)

@@ -64,6 +64,23 @@ static inline vf vf_fma(vf a, vf b, vf c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+/* c - a * b */
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+static inline vf vf_abs(vf a)
+{
+    return _mm512_abs_ps(a);
+}
+
+/* Rounded to the nearest; |a| < 128. */
+static inline void vf_store_i8(void *p, vf a)
+{
+    _mm_storeu_si128(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+
 static inline float vf_highest(vf a)
 {
     return _mm512_reduce_max_ps(a);
@@ -83,7 +100,7 @@ static inline float vf_scalar_f16(const void *p)
 {
     uint16_t half;
     memcpy(&half, p, sizeof half);
-    return _cvtsh_ss(half);
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
 }
 
 /* The nearest whole number, and 2 to the power of whole n in [-200, 127] times a. */

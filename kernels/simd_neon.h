@@ -64,6 +64,25 @@ static inline vf vf_fma(vf a, vf b, vf c)
     return vfmaq_f32(c, a, b);
 }
 
+/* c - a * b */
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return vfmsq_f32(c, a, b);
+}
+
+static inline vf vf_abs(vf a)
+{
+    return vabsq_f32(a);
+}
+
+/* Rounded to the nearest; |a| < 128. */
+static inline void vf_store_i8(void *p, vf a)
+{
+    int16x4_t halves = vqmovn_s32(vcvtnq_s32_f32(a));
+    int8x8_t bytes = vqmovn_s16(vcombine_s16(halves, halves));
+    memcpy(p, &bytes, VF_LANES);
+}
+
 static inline float vf_highest(vf a)
 {
     return vmaxvq_f32(a);

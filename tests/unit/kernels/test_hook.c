@@ -102,6 +102,36 @@ static void test_hook__attention_is_computed_by_us_as_by_ggml(void **state)
     }
 }
 
+static struct ggml_tensor *product(struct ggml_context *context, enum ggml_type type, int64_t n_k,
+                                   int64_t n_out, int64_t n_rows)
+{
+    struct ggml_tensor *w = ggml_new_tensor_2d(context, type, n_k, n_out);
+    struct ggml_tensor *x = ggml_new_tensor_2d(context, GGML_TYPE_F32, n_k, n_rows);
+    float *values = mem_alloc((size_t)(n_k * n_out) * sizeof *values);
+    for (int64_t i = 0; i < n_k * n_out; i++)
+        values[i] = draw();
+    ggml_quantize_chunk(type, values, w->data, 0, n_out, n_k, NULL);
+    mem_free(values);
+    fill(x);
+    return ggml_mul_mat(context, w, x);
+}
+
+static void test_hook__products_are_computed_by_us_as_by_ggml(void **state)
+{
+    (void)state;
+    static const enum ggml_type types[] = {GGML_TYPE_Q4_0, GGML_TYPE_Q5_0, GGML_TYPE_Q8_0,
+                                           GGML_TYPE_Q4_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL};
+    static const int64_t rows[] = {1, 4, 40};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        for (size_t j = 0; j < sizeof rows / sizeof *rows; j++) {
+            struct ggml_context *context = new_context();
+            /* Both round activations, with other steps: sqrt(512) errors of 1/250 each. */
+            check_same(context, product(context, types[i], 512, 70, rows[j]), 0.2f);
+            ggml_free(context);
+        }
+    }
+}
+
 static void test_hook__what_no_kernel_handles_is_computed_by_ggml(void **state)
 {
     (void)state;
@@ -129,6 +159,7 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hook__attention_is_computed_by_us_as_by_ggml),
+        cmocka_unit_test(test_hook__products_are_computed_by_us_as_by_ggml),
         cmocka_unit_test(test_hook__what_no_kernel_handles_is_computed_by_ggml),
     };
     return cmocka_run_group_tests(tests, install, NULL);

@@ -1,0 +1,59 @@
+#include "kernels/simd_avx512.h"
+
+#include "kernels/matmul_narrow_x86.h"
+
+#define VI_ROWS 4
+#define VI_COLS 2
+
+typedef __m512i vi;
+
+static inline vi vi_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+static inline vi vi_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+
+static inline vi vi_set(int a)
+{
+    return _mm512_set1_epi32(a);
+}
+
+static inline vi vi_add(vi a, vi b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
+static inline vf vi_to_vf(vi a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+
+static inline vi vi_pairs(vi q, vi a)
+{
+    return _mm512_maddubs_epi16(q, a);
+}
+
+/* |q| times a with q's sign. */
+static inline vi vi_signed_pairs(vi q, vi a)
+{
+    vi turned = _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(q), vi_zero(), a);
+    return _mm512_maddubs_epi16(_mm512_abs_epi8(q), turned);
+}
+
+static inline vi vi_add16(vi a, vi b)
+{
+    return _mm512_add_epi16(a, b);
+}
+
+static inline vi vi_fold(vi pairs)
+{
+    return _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+}
+
+#include "kernels/matmul_x86.h"
+
+const struct matmul_kernels matmul_kernels_avx512 = MATMUL_KERNELS;

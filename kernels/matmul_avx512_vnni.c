@@ -1,0 +1,53 @@
+#include "kernels/simd_avx512.h"
+
+#define VI_HAS_DOT
+#define VI_ROWS 6
+#define VI_COLS 2
+
+typedef __m512i vi;
+
+static inline vi vi_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+static inline vi vi_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+
+static inline vi vi_set(int a)
+{
+    return _mm512_set1_epi32(a);
+}
+
+static inline vf vi_to_vf(vi a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+
+static inline vi vi_dot(vi sum, vi q, vi a)
+{
+    return _mm512_dpbusd_epi32(sum, q, a);
+}
+
+static inline __m256i narrow_dot(__m256i sum, __m256i q, __m256i a)
+{
+    return _mm256_dpbusd_epi32(sum, q, a);
+}
+
+static inline __m256i narrow_signed_dot(__m256i sum, __m256i q, __m256i a)
+{
+    (void)q;
+    (void)a;
+    return sum; /* never: with VNNI all formats are unsigned */
+}
+
+static inline __m256i narrow_add_scaled(__m256i sum, __m256i pairs, __m256i scales)
+{
+    return _mm256_dpwssd_epi32(sum, pairs, scales);
+}
+
+#include "kernels/matmul_x86.h"
+
+const struct matmul_kernels matmul_kernels_avx512_vnni = MATMUL_KERNELS;

@@ -1,0 +1,260 @@
+/* matmul_unpack_x86 -- sub-blocks of 32 weights as 32 bytes, and their scales; shared by the matrix
+ * products of all x86 instruction sets.  Included after a simd_*.h, once per instruction set. */
+#pragma once
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/matmul_block.h"
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* 16 bytes of nibbles: the low ones, then the high ones. */
+ALWAYS_INLINE __m256i split_nibbles(const uint8_t *nibble)
+{
+    __m128i bytes = _mm_loadu_si128((const __m128i *)nibble);
+    __m256i both = _mm256_set_m128i(_mm_srli_epi16(bytes, 4), bytes);
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+}
+
+/* Of 32 bytes of nibbles, the low or the high ones. */
+ALWAYS_INLINE __m256i half_nibbles(const uint8_t *nibble, bool is_high)
+{
+    __m256i bytes = _mm256_loadu_si256((const __m256i *)nibble);
+    if (is_high)
+        bytes = _mm256_srli_epi16(bytes, 4);
+    return _mm256_and_si256(bytes, _mm256_set1_epi8(15));
+}
+
+/* 16 in each byte whose bit of `bits` is set. */
+ALWAYS_INLINE __m256i spread_fifth_bits(const uint8_t bits[4])
+{
+    uint32_t word;
+    memcpy(&word, bits, sizeof word);
+#ifdef __AVX512VL__
+    return _mm256_maskz_set1_epi8(word, 16);
+#else
+    const __m256i byte_of_bit = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
+                                                 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
+    __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32((int)word), byte_of_bit);
+    __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    return _mm256_and_si256(is_set, _mm256_set1_epi8(16));
+#endif
+}
+
+/* Two bits at 2 * place of each byte, as bits 4 and 5. */
+ALWAYS_INLINE __m256i upper_two_bits(const uint8_t *high, const int place)
+{
+    __m256i bytes = _mm256_loadu_si256((const __m256i *)high);
+    bytes = place < 2 ? _mm256_slli_epi16(bytes, 4 - 2 * place)
+                      : _mm256_srli_epi16(bytes, 2 * place - 4);
+    return _mm256_and_si256(bytes, _mm256_set1_epi8(0x30));
+}
+
+ALWAYS_INLINE __m256i iq4_values(__m256i index)
+{
+    const __m256i values = _mm256_setr_epi8(MATMUL_IQ4_VALUES, MATMUL_IQ4_VALUES);
+    return _mm256_shuffle_epi8(values, index);
+}
+
+/* The block that holds sub-block `sub`. */
+ALWAYS_INLINE const char *block_at(const char *row, const enum matmul_format format, int64_t sub)
+{
+    struct matmul_format_traits traits = matmul_traits(format);
+    return row + sub / (traits.block_values / MATMUL_SUB) * traits.block_bytes;
+}
+
+/* q of the 32 values of sub-block `place` of a block.  8-bit formats: signed, or with 128 added. */
+ALWAYS_INLINE __m256i unpack_q(const void *block, const enum matmul_format format, const int place,
+                               const bool is_signed)
+{
+    __m256i q;
+    switch (format) {
+    case MATMUL_Q4_0:
+        return split_nibbles(((const struct block_q4_0 *)block)->nibble);
+    case MATMUL_Q4_1:
+        return split_nibbles(((const struct block_q4_1 *)block)->nibble);
+    case MATMUL_Q5_0: {
+        const struct block_q5_0 *b = block;
+        return _mm256_or_si256(split_nibbles(b->nibble), spread_fifth_bits(b->fifth));
+    }
+    case MATMUL_Q4_K: {
+        const struct block_q4_k *b = block;
+        return half_nibbles(b->nibble + place / 2 * 32, place % 2 != 0);
+    }
+    case MATMUL_Q5_K: {
+        const struct block_q5_k *b = block;
+        __m256i fifth = _mm256_loadu_si256((const __m256i *)b->fifth);
+        fifth =
+            place < 4 ? _mm256_slli_epi16(fifth, 4 - place) : _mm256_srli_epi16(fifth, place - 4);
+        fifth = _mm256_and_si256(fifth, _mm256_set1_epi8(16));
+        return _mm256_or_si256(half_nibbles(b->nibble + place / 2 * 32, place % 2 != 0), fifth);
+    }
+    case MATMUL_Q6_K: {
+        const struct block_q6_k *b = block;
+        int half = place / 4, quarter = place % 4;
+        __m256i low = half_nibbles(b->low[half] + quarter % 2 * 32, quarter >= 2);
+        return _mm256_or_si256(low, upper_two_bits(b->high[half], quarter));
+    }
+    case MATMUL_Q8_0:
+        q = _mm256_loadu_si256((const __m256i *)((const struct block_q8_0 *)block)->value);
+        break;
+    case MATMUL_IQ4_NL:
+        q = iq4_values(split_nibbles(((const struct block_q4_0 *)block)->nibble));
+        break;
+    case MATMUL_IQ4_XS:
+        q = iq4_values(split_nibbles(((const struct block_iq4_xs *)block)->nibble[place]));
+        break;
+    default:
+        return _mm256_setzero_si256();
+    }
+    return is_signed ? q : _mm256_xor_si256(q, _mm256_set1_epi8((char)0x80));
+}
+
+/* ---- Scales ---- */
+
+/* Through a general register: _cvtsh_ss inserts into an old vector register, and so waits for it.
+ */
+ALWAYS_INLINE float f16_value(uint16_t half)
+{
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+}
+
+/* Eight bytes, unsigned, as floats. */
+ALWAYS_INLINE __m256 bytes_as_floats(const uint8_t bytes[8])
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
+}
+
+/* Six-bit scales, then minima, as bytes. */
+ALWAYS_INLINE void unpack_six_bits(const uint8_t packed[12], uint8_t out[16])
+{
+    uint32_t word[3], bytes[4];
+    memcpy(word, packed, sizeof word);
+    bytes[0] = word[0] & 0x3f3f3f3f;
+    bytes[1] = (word[2] & 0x0f0f0f0f) | (word[0] >> 6 & 0x03030303) << 4;
+    bytes[2] = word[1] & 0x3f3f3f3f;
+    bytes[3] = (word[2] >> 4 & 0x0f0f0f0f) | (word[1] >> 6 & 0x03030303) << 4;
+    memcpy(out, bytes, sizeof bytes);
+}
+
+ALWAYS_INLINE void unpack_k_scales(const uint8_t packed[12], uint16_t scale, uint16_t minimum,
+                                   float *s, float *m)
+{
+    uint8_t bytes[16];
+    unpack_six_bits(packed, bytes);
+    _mm256_storeu_ps(s, _mm256_mul_ps(bytes_as_floats(bytes), _mm256_set1_ps(f16_value(scale))));
+    _mm256_storeu_ps(m,
+                     _mm256_mul_ps(bytes_as_floats(bytes + 8), _mm256_set1_ps(f16_value(minimum))));
+}
+
+ALWAYS_INLINE void unpack_signed_scales(const int8_t scales[16], uint16_t scale, float *s)
+{
+    __m256 factor = _mm256_set1_ps(f16_value(scale));
+    for (int i = 0; i < 16; i += 8) {
+        __m128i bytes = _mm_loadl_epi64((const __m128i *)(scales + i));
+        __m256 values = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+        _mm256_storeu_ps(s + i, _mm256_mul_ps(values, factor));
+    }
+}
+
+ALWAYS_INLINE int iq4_scale(const struct block_iq4_xs *b, int place)
+{
+    int low = b->scales_low[place / 2] >> (place % 2 * 4) & 15;
+    int high = b->scales_high >> (2 * place) & 3;
+    return (low | high << 4) - 32;
+}
+
+/* All scales of the block, and its minima where it has them: one of each for a block of 32; 8 or,
+ * for Q6_K, 16 for a K block. */
+ALWAYS_INLINE void unpack_scales(const void *block, const enum matmul_format format, float s[16],
+                                 float m[8])
+{
+    switch (format) {
+    case MATMUL_Q4_0:
+    case MATMUL_Q5_0:
+    case MATMUL_Q8_0:
+    case MATMUL_IQ4_NL:
+        s[0] = f16_value(*(const uint16_t *)block);
+        break;
+    case MATMUL_Q4_1: {
+        const struct block_q4_1 *b = block;
+        s[0] = f16_value(b->scale);
+        m[0] = -f16_value(b->minimum);
+        break;
+    }
+    case MATMUL_Q4_K: {
+        const struct block_q4_k *b = block;
+        unpack_k_scales(b->scales, b->scale, b->minimum, s, m);
+        break;
+    }
+    case MATMUL_Q5_K: {
+        const struct block_q5_k *b = block;
+        unpack_k_scales(b->scales, b->scale, b->minimum, s, m);
+        break;
+    }
+    case MATMUL_Q6_K: {
+        const struct block_q6_k *b = block;
+        unpack_signed_scales(b->scales, b->scale, s);
+        break;
+    }
+    case MATMUL_IQ4_XS: {
+        const struct block_iq4_xs *b = block;
+        for (int i = 0; i < 8; i++)
+            s[i] = f16_value(b->scale) * (float)iq4_scale(b, i);
+        break;
+    }
+    default:
+        break;
+    }
+}
+
+/* The scales of a K block as the narrow products want them. */
+struct super_scales {
+    __m256i whole;  /* 16 bits: lane p of each half is the scale of that half of sub-block p */
+    __m256 factor;  /* what they are multiplied by */
+    __m256 mins[2]; /* of 8 scale blocks each; Q6_K: 32 times the scale, its offset */
+};
+
+ALWAYS_INLINE void unpack_six_bit_super(const uint8_t packed[12], uint16_t scale, uint16_t minimum,
+                                        struct super_scales *out)
+{
+    uint8_t bytes[16];
+    unpack_six_bits(packed, bytes);
+    __m128i scales = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)bytes));
+    out->whole = _mm256_broadcastsi128_si256(scales);
+    out->factor = _mm256_set1_ps(f16_value(scale));
+    out->mins[0] = _mm256_mul_ps(bytes_as_floats(bytes + 8), _mm256_set1_ps(f16_value(minimum)));
+}
+
+ALWAYS_INLINE void unpack_super_scales(const void *block, const enum matmul_format format,
+                                       struct super_scales *out)
+{
+    if (format == MATMUL_Q4_K) {
+        const struct block_q4_k *b = block;
+        unpack_six_bit_super(b->scales, b->scale, b->minimum, out);
+    } else if (format == MATMUL_Q5_K) {
+        const struct block_q5_k *b = block;
+        unpack_six_bit_super(b->scales, b->scale, b->minimum, out);
+    } else if (format == MATMUL_Q6_K) {
+        const struct block_q6_k *b = block;
+        __m128i scales = _mm_loadu_si128((const __m128i *)b->scales);
+        const __m128i evens_first =
+            _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+        out->whole = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, evens_first));
+        out->factor = _mm256_set1_ps(f16_value(b->scale));
+        __m256 offset = _mm256_mul_ps(out->factor, _mm256_set1_ps(32));
+        __m256i low = _mm256_cvtepi8_epi32(scales);
+        __m256i high = _mm256_cvtepi8_epi32(_mm_srli_si128(scales, 8));
+        out->mins[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(low), offset);
+        out->mins[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(high), offset);
+    } else if (format == MATMUL_IQ4_XS) {
+        const struct block_iq4_xs *b = block;
+        int16_t scales[8];
+        for (int i = 0; i < 8; i++)
+            scales[i] = (int16_t)iq4_scale(b, i);
+        out->whole = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)scales));
+        out->factor = _mm256_set1_ps(f16_value(b->scale));
+    }
+}
