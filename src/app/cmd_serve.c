@@ -280,6 +280,9 @@ static enum status make_engine(struct plan *p, struct engine **out, struct error
                   .ttl_days = (uint32_t)option_number(p->options, OPTION_CACHE_DAYS),
                   .reserve_bytes = STORE_RESERVE_BYTES,
                   .queue_bytes = STORE_QUEUE_BYTES},
+        .recount_file = option_is_set(p->options, OPTION_RECOUNT)
+                            ? option_text(p->options, OPTION_RECOUNT)
+                            : NULL,
     };
     *out = engine_local_create(&options);
     mem_free(store_folder);

@@ -63,6 +63,8 @@ enum option_type {
     X(ENGINE, "engine", TEXT, "local", 0, 0, "local|script:DIR",                                   \
       "what answers; a folder of scripts is for tests")                                            \
     X(TEST_ROUTES, "test-routes", FLAG, "false", 0, 0, "", "the levers that tests pull")           \
+    X(RECOUNT, "recount", TEXT, "", 0, 0, "FILE",                                                  \
+      "count rows that are computed twice, over restarts by means of this file; for measuring")    \
     X(MEMORY_SOURCE, "memory-source", TEXT, "", 0, 0, "FILE",                                      \
       "read the free bytes from here instead of from the system; for tests")
 

@@ -25,6 +25,12 @@
       "Guessed tokens that were sampled too: decode calls saved")                                  \
     X(PREFILL_US, "pensieve_prefill_microseconds_total", "counter", "Time spent in prefill")       \
     X(DECODE_US, "pensieve_decode_microseconds_total", "counter", "Time spent in decode")          \
+    X(ROWS_COMPUTED, "pensieve_rows_computed_total", "counter",                                    \
+      "Rows that the model computed, of prompts, replies and guesses")                             \
+    X(ROWS_AGAIN, "pensieve_rows_computed_again_total", "counter",                                 \
+      "Of them, rows that had been computed before; counted with --recount only")                  \
+    X(ROWS_AGAIN_US, "pensieve_rows_computed_again_microseconds_total", "counter",                 \
+      "Time that these took")                                                                      \
     X(KV_CELLS_USED, "pensieve_kv_cells_used", "gauge", "KV cells in use")                         \
     X(KV_CELLS_TOTAL, "pensieve_kv_cells", "gauge", "KV cells in the pool")                        \
     X(CONNECTIONS, "pensieve_connections", "gauge", "Open client connections")                     \

@@ -33,6 +33,7 @@ struct engine_local {
     struct engine base; /* first: pointers are cast */
     struct engine_local_options options;
     char *store_folder;
+    char *recount_file;
     char model_name[128];
     pthread_t loader;
     atomic_int state; /* enum engine_state; set last, so that what it announces is there */
@@ -119,6 +120,7 @@ static enum status load_parts(struct engine_local *e)
         .store = e->store,
         .persist_idle_ms = KEEP_IDLE_MS,
         .flush_ms = KEEP_FLUSH_MS,
+        .recount_file = e->recount_file,
     };
     e->sched = sched_create(m, &options);
     if (e->sched == NULL)
@@ -576,6 +578,7 @@ static void local_destroy(struct engine *engine)
     sched_destroy(e->sched);
     kvstore_close(e->store, KEEP_CLOSE_MS);
     mem_free(e->store_folder);
+    mem_free(e->recount_file);
     mem_free(e);
 }
 
@@ -597,11 +600,14 @@ struct engine *engine_local_create(const struct engine_local_options *options)
     e->options = *options;
     if (options->store.folder != NULL)
         e->store_folder = mem_strdup(options->store.folder);
+    if (options->recount_file != NULL)
+        e->recount_file = mem_strdup(options->recount_file);
     snprintf(e->model_name, sizeof e->model_name, "%s", options->model_name);
     atomic_init(&e->state, ENGINE_LOADING);
     atomic_init(&e->is_stopping, false);
     if (thread_start(&e->loader, "loader", loader_main, e) != STATUS_OK) {
         mem_free(e->store_folder);
+        mem_free(e->recount_file);
         mem_free(e);
         return NULL;
     }

@@ -22,6 +22,10 @@ struct engine_local_options {
     /* Where prompts are kept over restarts; the folder's name is copied.  store.folder NULL:
      * nowhere.  What can't be opened is told in the log, and nothing is kept. */
     struct kvstore_options store;
+
+    /* Rows that are computed twice are counted by means of this file (sched/recount.h); the name is
+     * copied.  NULL: not counted. */
+    const char *recount_file;
 };
 
 /* Starts loading and returns at once. */

@@ -13,6 +13,7 @@
 #include "sched/job.h"
 #include "sched/order.h"
 #include "sched/persist.h"
+#include "sched/recount.h"
 
 enum {
     IDLE_WAIT_MS = 1000,     /* the longest sleep; every event wakes earlier */
@@ -24,6 +25,7 @@ struct sched {
     struct model *model;
     struct prefix *prefix;
     struct persist *persist;
+    struct recount *recount; /* NULL: nothing is counted */
     struct sched_options options;
     pthread_t thread;
 
@@ -133,6 +135,21 @@ static void note_prefill(struct sched *s, size_t depth, size_t n_rows, uint64_t 
         s->stats.prefill_tokens_per_s =
             blend(s->stats.prefill_tokens_per_s, (double)n_rows * 1e6 / (double)us);
     pthread_mutex_unlock(&s->mutex);
+}
+
+/* The batch was computed in `us`.  Looks at the entries' tokens, so no job may have changed since.
+ */
+static void note_rows(struct sched *s, uint64_t us)
+{
+    const struct batch *b = &s->batch;
+    metric_add(METRIC_ROWS_COMPUTED, (int64_t)b->n_rows);
+    for (size_t begin = 0, end; s->recount != NULL && begin < b->n_rows; begin = end) {
+        const struct batch_entry *e = &s->entries[b->entry_of[begin]];
+        for (end = begin + 1; end < b->n_rows && b->entry_of[end] == b->entry_of[begin]; end++)
+            ;
+        recount_add(s->recount, e->tokens, e->n_done, e->n_done + (end - begin),
+                    us * (end - begin) / b->n_rows);
+    }
 }
 
 /* ---- Jobs come and go ---- */
@@ -466,6 +483,7 @@ static bool decode_step(struct sched *s)
     uint64_t us = clock_now_us() - begin_us;
     if (lone != NULL)
         draft_cost_add(&s->draft_cost, lone->n_drafted, us);
+    note_rows(s, us);
 
     /* Ends shorten the list, so the jobs are looked up before any of them is sampled. */
     struct job *of_row[MODEL_BATCH_ROWS];
@@ -509,6 +527,7 @@ static bool prefill_step(struct sched *s)
         after_failed_call(s, result);
         return true;
     }
+    note_rows(s, clock_now_us() - begin_us);
     note_prefill(s, depth, n_rows, clock_now_us() - begin_us);
     job_rows_done(j, n_rows);
     if (prefix_leaf_length(j->leaf) == j->n_tokens)
@@ -559,6 +578,7 @@ static void *sched_main(void *arg)
 static void sched_free(struct sched *s)
 {
     persist_destroy(s->persist);
+    recount_destroy(s->recount);
     prefix_destroy(s->prefix);
     model_destroy(s->model);
     pthread_cond_destroy(&s->woken);
@@ -581,6 +601,7 @@ struct sched *sched_create(struct model *m, const struct sched_options *options)
     s->prefix = prefix_create(m);
     s->persist = persist_create(m, s->prefix, options->store,
                                 &(struct persist_options){.idle_ms = options->persist_idle_ms});
+    s->recount = recount_create(options->recount_file);
     s->jobs = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->jobs));
     s->entries = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->entries));
     s->ranking = mem_zalloc(mem_array_bytes(options->max_jobs, sizeof *s->ranking));

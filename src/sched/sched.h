@@ -86,6 +86,8 @@ struct sched_options {
     struct kvstore *store;    /* where prompts are kept on disk; borrowed; NULL: nowhere */
     unsigned persist_idle_ms; /* without work, before they are written */
     unsigned flush_ms;        /* most that sched_destroy spends on what is not written yet */
+
+    const char *recount_file; /* read by sched_create, see recount.h; NULL: nothing is counted */
 };
 
 /* Takes the model over (destroyed by sched_destroy).  NULL, the model destroyed, where no thread
