@@ -3,6 +3,9 @@
 /* Of a moving average: three chunks count for most of it. */
 static const double newest_weight = 0.3;
 
+/* How much longer than BATCH_SHARED_ROWS rows a chunk beside a stream may take. */
+static const double tolerance = 1.2;
+
 static size_t depth_class(size_t depth)
 {
     size_t class = 0;
@@ -11,37 +14,87 @@ static size_t depth_class(size_t depth)
     return class;
 }
 
+static void cost_add(struct batch_cost *cost, double rows, double us)
+{
+    double weight = cost->rows > 0 ? newest_weight : 1;
+    cost->rows += weight * (rows - cost->rows);
+    cost->us += weight * (us - cost->us);
+}
+
+/* What a call costs at one depth: fixed_us + rows * row_us. */
+struct line {
+    double fixed_us, row_us;
+};
+
+/* `large` may be NULL or not measured: then nothing is known of a fixed part.  Where measurements
+ * contradict each other, a row costs at least an eighth of what it does in a small chunk, and at
+ * most as much. */
+static struct line line_through(const struct batch_cost *small, const struct batch_cost *large)
+{
+    double all_us = small->us / small->rows;
+    if (large == NULL || large->rows <= small->rows)
+        return (struct line){.row_us = all_us};
+    double row_us = (large->us - small->us) / (large->rows - small->rows);
+    if (row_us > all_us)
+        row_us = all_us;
+    if (row_us < all_us / 8)
+        row_us = all_us / 8;
+    return (struct line){small->us - row_us * small->rows, row_us};
+}
+
+/* A chunk of a size in between tells by how much both were wrong. */
+static void correct_both(struct batch_cost *small, struct batch_cost *large, double rows, double us)
+{
+    struct line line = line_through(small, large);
+    double factor = us / (line.fixed_us + rows * line.row_us);
+    small->us *= 1 + newest_weight * (factor - 1);
+    large->us *= 1 + newest_weight * (factor - 1);
+}
+
 void batch_speed_add(struct batch_speed *speed, size_t depth, size_t n_rows, uint64_t us)
 {
     INVARIANT(n_rows > 0);
-    double *table = n_rows <= BATCH_SHARED_ROWS ? speed->small_us : speed->large_us;
-    double *slot = &table[depth_class(depth)];
-    double us_per_row = (double)(us > 0 ? us : 1) / (double)n_rows;
-    *slot = *slot > 0 ? *slot + newest_weight * (us_per_row - *slot) : us_per_row;
+    size_t class = depth_class(depth);
+    struct batch_cost *small = &speed->small[class], *large = &speed->large[class];
+    double spent_us = us > 0 ? (double)us : 1;
+    if (n_rows <= BATCH_SHARED_ROWS || (n_rows < BATCH_LARGE_ROWS && small->rows <= 0))
+        cost_add(small, (double)n_rows, spent_us);
+    else if (n_rows >= BATCH_LARGE_ROWS)
+        cost_add(large, (double)n_rows, spent_us);
+    else
+        correct_both(small, large, (double)n_rows, spent_us);
 }
 
-/* The measured cost at `depth`, else at the nearest smaller depth; 0 where there is none. */
-static double cost_at(const double *table, size_t depth)
+/* The nearest class of depth, from that of `depth` down, where something was measured; false where
+ * there is none. */
+static bool find_measured(const struct batch_speed *speed, size_t depth, size_t *out)
 {
-    size_t class = depth_class(depth);
-    while (class > 0 && table[class] <= 0)
-        class--;
-    return table[class];
+    for (size_t class = depth_class(depth) + 1; class-- > 0;) {
+        if (speed->small[class].rows <= 0 && speed->large[class].rows <= 0)
+            continue;
+        *out = class;
+        return true;
+    }
+    return false;
 }
 
 size_t batch_speed_shared_rows(const struct batch_speed *speed, size_t depth)
 {
-    double us_per_row = cost_at(speed->small_us, depth);
-    if (us_per_row <= 0)
-        us_per_row = cost_at(speed->large_us, depth);
-    if (us_per_row <= 0)
+    size_t class;
+    if (!find_measured(speed, depth, &class))
         return BATCH_SHARED_ROWS;
+    const struct batch_cost *small = &speed->small[class], *large = &speed->large[class];
+    struct line line = small->rows > 0 ? line_through(small, large) : line_through(large, NULL);
 
-    double fitting = BATCH_SHARED_US / us_per_row;
-    if (fitting >= BATCH_SHARED_ROWS)
-        return BATCH_SHARED_ROWS;
-    size_t rows = (size_t)fitting / BATCH_SHARED_ROWS_MIN * BATCH_SHARED_ROWS_MIN;
-    return rows > 0 ? rows : BATCH_SHARED_ROWS_MIN;
+    double budget_us = tolerance * (line.fixed_us + BATCH_SHARED_ROWS * line.row_us);
+    if (budget_us > BATCH_SHARED_US)
+        budget_us = BATCH_SHARED_US;
+    double fitting = (budget_us - line.fixed_us) / line.row_us;
+    if (fitting < BATCH_SHARED_ROWS_MIN)
+        return BATCH_SHARED_ROWS_MIN;
+    if (fitting > BATCH_SHARED_ROWS_MOST)
+        return BATCH_SHARED_ROWS_MOST;
+    return (size_t)fitting / BATCH_SHARED_ROWS_MIN * BATCH_SHARED_ROWS_MIN;
 }
 
 /* The next token of the entry that is not in the pool; `ahead` of it are in this batch already. */

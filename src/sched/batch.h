@@ -1,12 +1,13 @@
 /* batch -- which rows the next decode call takes.  Pure: what it is given decides, nothing is kept.
  *
  * A step is up to two calls.  batch_decode: the one row that each decoding job waits for, and those
- * of its draft.  Then
- * batch_prefill: a chunk of the one job whose prompt is being read.  A chunk never crosses a
- * border of BATCH_BORDER of the job's positions, so that prompts with a common beginning are
- * computed in the same pieces.  Alone it reaches to the border, but for a background job, so that
- * whoever comes meanwhile does not wait long; while someone decodes it is what BATCH_SHARED_US
- * allow at the speed measured for small chunks at that depth. */
+ * of its draft.  Then batch_prefill: a chunk of the one job whose prompt is being read.  A chunk
+ * never crosses a border of BATCH_BORDER of the job's positions, so that prompts with a common
+ * beginning are computed in the same pieces.  Alone it reaches to the border, but for a background
+ * job, so that whoever comes meanwhile does not wait long.  While someone decodes it is what
+ * BATCH_SHARED_US allow at the cost measured at that depth, and no more than cost about what
+ * BATCH_SHARED_ROWS rows do there: more of them only where much of a call's cost is not the rows'.
+ */
 #pragma once
 
 #include "model/model.h"
@@ -14,17 +15,24 @@
 enum {
     BATCH_BORDER = MODEL_BATCH_ROWS,
     BATCH_SHARED_US = 250 * 1000, /* how long a chunk may hold up those who decode */
-    BATCH_SHARED_ROWS = 32,       /* most rows of a chunk while someone decodes ... */
+    BATCH_SHARED_ROWS = 32,       /* whose cost is the longest wait of those who decode ... */
+    BATCH_SHARED_ROWS_MIN = 8, /* ... the fewest rows of a chunk, always a multiple of this ... */
+    BATCH_SHARED_ROWS_MOST = 128, /* ... and the most */
+    BATCH_LARGE_ROWS = 256,       /* from so many on, a chunk is a large one */
     BATCH_BACKGROUND_ROWS = 128,  /* most rows of a background job's chunk */
-    BATCH_SHARED_ROWS_MIN = 8,    /* ... and fewest; always a multiple of this */
     BATCH_DEPTHS = 12,            /* below 512 positions, 1024, 2048, ... */
 };
 
-/* What a prefill row costs at which depth: attention grows with it.  Small and large chunks are
- * kept apart, since a large one costs less per row.  0: not measured. */
+/* A chunk as it mostly was; rows 0: not measured. */
+struct batch_cost {
+    double rows, us;
+};
+
+/* What a chunk costs at which depth: attention grows with it.  Two sizes make a line: what a call
+ * costs, and each row. */
 struct batch_speed {
-    double small_us[BATCH_DEPTHS]; /* per row, in chunks of up to BATCH_SHARED_ROWS */
-    double large_us[BATCH_DEPTHS];
+    struct batch_cost small[BATCH_DEPTHS]; /* up to BATCH_SHARED_ROWS */
+    struct batch_cost large[BATCH_DEPTHS]; /* from BATCH_LARGE_ROWS on */
 };
 
 /* Takes note of a chunk of n_rows from position `depth` on. */

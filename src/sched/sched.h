@@ -4,10 +4,10 @@
  * A job is a prompt in tokens and limits; what comes back is a stream of text bytes and one end.
  * A step is up to two decode calls: one row for every decoding job; then a chunk of one job's
  * prefill, never across a border of 512 of its positions.  Alone, a chunk is up to 512 rows; while
- * someone decodes, what fits in 250 ms at the measured speed for that depth (8 .. 32, multiples of
- * 8).  A job that decodes alone has guesses at its next tokens verified along with the last
- * (draft.h); its reply is the same.  Stop sequences are matched in the step.  A job whose reader is
- * slow parks: its row leaves the batch until the reader has caught up.
+ * someone decodes, what fits in 250 ms at the measured speed for that depth, and in about the time
+ * of 32 rows (8 .. 128, multiples of 8).  A job that decodes alone has guesses at its next tokens
+ * verified along with the last (draft.h); its reply is the same.  Stop sequences are matched in the
+ * step.  A job whose reader is slow parks: its row leaves the batch until the reader has caught up.
  *
  * Prompts are read in order of class and age (order.h), a chunk of the first at a time: a user's
  * prompt takes over from a background one at the next chunk.  A job is admitted when it is first,

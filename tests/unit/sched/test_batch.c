@@ -149,15 +149,51 @@ static void test_batch__speed_depends_on_depth_and_size_of_the_chunk(void **stat
     assert_int_equal(batch_speed_shared_rows(&speed, 9000), 24); /* the nearest that is known */
     assert_int_equal(batch_speed_shared_rows(&speed, 100), 32);  /* nothing is known so low */
 
-    batch_speed_add(&speed, 1024, 32, 32 * 15 * MS); /* a small chunk costs more per row */
-    assert_int_equal(batch_speed_shared_rows(&speed, 1500), 16);
-    batch_speed_add(&speed, 1024, 512, 512 * 1 * MS); /* and is what counts for small ones */
+    batch_speed_add(&speed, 1024, 32, 32 * 12 * MS); /* a small chunk costs more per row */
     assert_int_equal(batch_speed_shared_rows(&speed, 1500), 16);
 
     batch_speed_add(&speed, 8192, 16, 16 * 30 * MS);
     assert_int_equal(batch_speed_shared_rows(&speed, 9000), 8);
     assert_int_equal(batch_speed_shared_rows(&speed, 1500), 16);
     assert_int_equal(batch_speed_shared_rows(&speed, SIZE_MAX), 8); /* the last class is open */
+}
+
+/* Where most of a small chunk's time is the call's, not the rows', more of them wait no longer. */
+static void test_batch__a_chunk_takes_no_longer_than_32_rows_do(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t small_us, large_us; /* of 32 and of 512 rows */
+        size_t wanted;
+    } cases[] = {
+        {20 * MS, 320 * MS, 32},   /* each row costs the same: a fifth more is 38 */
+        {20 * MS, 212 * MS, 40},   /* 7.2 ms a call, 0.4 a row: 24 ms are 42 rows */
+        {20 * MS, 70 * MS, 64},    /* 16.7 and 0.1: 70 rows */
+        {20 * MS, 21 * MS, 80},    /* hardly more: at least an eighth is the rows' */
+        {20 * MS, 900 * MS, 32},   /* a contradiction */
+        {300 * MS, 2220 * MS, 16}, /* 172 and 4: the 250 ms come first */
+        {600 * MS, 2520 * MS, 8},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct batch_speed speed = {0};
+        batch_speed_add(&speed, 0, 512, cases[i].large_us);
+        batch_speed_add(&speed, 0, 32, cases[i].small_us);
+        assert_int_equal(batch_speed_shared_rows(&speed, 0), cases[i].wanted);
+    }
+}
+
+static void test_batch__chunks_of_a_size_between_correct_both(void **state)
+{
+    (void)state;
+    struct batch_speed speed = {0};
+    batch_speed_add(&speed, 0, 512, 70 * MS);
+    batch_speed_add(&speed, 0, 32, 20 * MS);
+    for (int i = 0; i < 30; i++)
+        batch_speed_add(&speed, 0, 64, 23333); /* as foreseen: it stays */
+    assert_int_equal(batch_speed_shared_rows(&speed, 0), 64);
+    for (int i = 0; i < 30; i++)
+        batch_speed_add(&speed, 0, 64, 20 * 23333); /* the machine is twenty times as slow */
+    assert_int_equal(batch_speed_shared_rows(&speed, 0), 8);
 }
 
 static void test_batch__speed_follows_what_is_measured(void **state)
@@ -183,6 +219,8 @@ int main(void)
         cmocka_unit_test(test_batch__background_work_holds_nobody_up_and_is_not_minded),
         cmocka_unit_test(test_batch__a_chunk_beside_a_stream_fits_the_budget),
         cmocka_unit_test(test_batch__speed_depends_on_depth_and_size_of_the_chunk),
+        cmocka_unit_test(test_batch__a_chunk_takes_no_longer_than_32_rows_do),
+        cmocka_unit_test(test_batch__chunks_of_a_size_between_correct_both),
         cmocka_unit_test(test_batch__speed_follows_what_is_measured),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
