@@ -230,6 +230,7 @@ static void print_status(const struct json *h)
     struct str model = json_string(json_get(h, "model")), state = json_string(json_get(h, "state"));
     const struct json *memory = json_get(h, "memory"), *requests = json_get(h, "requests");
     const struct json *kv = json_get(h, "kv"), *speed = json_get(h, "speed");
+    const struct json *store = json_get(h, "store");
     struct str free_gb = json_string(json_get(memory, "available_gb"));
     struct str level = json_string(json_get(memory, "status"));
     printf("model     %.*s (%.*s), window %lld tokens\n", (int)model.len, model.ptr, (int)state.len,
@@ -239,6 +240,11 @@ static void print_status(const struct json *h)
            (long long)json_integer(json_get(requests, "waiting")));
     printf("pool      %lld of %lld cells\n", (long long)json_integer(json_get(kv, "cells_used")),
            (long long)json_integer(json_get(kv, "cells_total")));
+    if (json_bool(json_get(store, "enabled")))
+        printf("on disk   %.2f of %.2f GB of prompts%s\n",
+               (double)json_integer(json_get(store, "bytes")) / (1u << 30),
+               (double)json_integer(json_get(store, "budget_bytes")) / (1u << 30),
+               json_bool(json_get(store, "paused")) ? " (no more is written now)" : "");
     printf("speed     reads %.1f, writes %.1f tokens/s\n",
            json_number(json_get(speed, "prefill_tokens_per_s")),
            json_number(json_get(speed, "decode_tokens_per_s")));

@@ -18,7 +18,8 @@
     X(TURNS_CANCELLED, "pensieve_turns_cancelled_total", "counter", "Turns the client left")       \
     X(PROMPT_TOKENS, "pensieve_prompt_tokens_total", "counter", "Prompt tokens asked for")         \
     X(PREFILLED_TOKENS, "pensieve_prefilled_tokens_total", "counter", "Prompt tokens computed")    \
-    X(REUSED_TOKENS, "pensieve_reused_tokens_total", "counter", "Prompt tokens found in the pool") \
+    X(REUSED_TOKENS, "pensieve_reused_tokens_total", "counter",                                    \
+      "Prompt tokens not computed again")                                                          \
     X(GENERATED_TOKENS, "pensieve_generated_tokens_total", "counter", "Tokens sampled")            \
     X(DRAFTED_TOKENS, "pensieve_drafted_tokens_total", "counter", "Tokens guessed ahead")          \
     X(ACCEPTED_TOKENS, "pensieve_accepted_tokens_total", "counter",                                \

@@ -468,6 +468,19 @@ enum status kvfile_read(int folder_fd, const char *name, struct kvfile_buffer *b
     return STATUS_OK;
 }
 
+uint64_t kvfile_read_ahead(int folder_fd, const char *name)
+{
+    int fd;
+    uint64_t n_file = 0;
+    if (open_file(folder_fd, name, &fd, &n_file) != STATUS_OK)
+        return 0;
+#ifdef POSIX_FADV_WILLNEED
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+#endif
+    close(fd);
+    return n_file;
+}
+
 void kvfile_buffer_free(struct kvfile_buffer *buffer)
 {
     mem_free(buffer->bytes);

@@ -89,6 +89,10 @@ MUST_USE enum status kvfile_read(int folder_fd, const char *name, struct kvfile_
                                  struct kvfile_head *out, struct str *out_data);
 void kvfile_buffer_free(struct kvfile_buffer *buffer);
 
+/* Asks the system to read the file ahead of need; nothing where it can't.  Returns its bytes, 0
+ * where it is not there. */
+uint64_t kvfile_read_ahead(int folder_fd, const char *name);
+
 /* The check behind both: all of a file, or, where out_data is NULL, at least its head. */
 MUST_USE enum status kvfile_check(struct str file, struct kvfile_head *out, struct str *out_data);
 

@@ -33,6 +33,7 @@ enum {
     MOST_CHILDREN = 64,               /* that are compared with a prompt */
     EVICT_TO_PERCENT = 95,            /* of the budget: not for every block anew */
     JOURNAL_BYTES = 16 * 1024 * 1024, /* written between two notes of the day's sum */
+    WARM_BYTES = 512 * 1024 * 1024,   /* that are read ahead at the start: a prompt or two */
     DIR_MODE = 0700,
 };
 
@@ -284,9 +285,31 @@ static void finish_parcel(struct kvstore *s, struct parcel *p)
     mem_free(p);
 }
 
+/* The prompts used last are likely to come first: at a start after a reboot their files are not in
+ * the page cache.  The system reads them while the model loads. */
+static void read_ahead(struct kvstore *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    size_t n = 0;
+    struct kv_key *order = kvindex_order(s->index, &n);
+    pthread_mutex_unlock(&s->mutex);
+    uint64_t n_bytes = 0;
+    while (n-- > 0 && n_bytes < WARM_BYTES) {
+        pthread_mutex_lock(&s->mutex);
+        const struct kvindex_entry *e = kvindex_find(s->index, &order[n]);
+        uint64_t parent_short = e != NULL ? e->parent_short : 0;
+        pthread_mutex_unlock(&s->mutex);
+        char name[KVFILE_NAME_CHARS + 1];
+        kvfile_name(&order[n], parent_short, name);
+        n_bytes += kvfile_read_ahead(s->fd, name);
+    }
+    mem_free(order);
+}
+
 static void *store_main(void *arg)
 {
     struct kvstore *s = arg;
+    read_ahead(s);
     for (;;) {
         void *item;
         enum status st = queue_pop(s->queue, &item, PERIOD_MS);

@@ -48,7 +48,8 @@ struct kvstore_stats {
     bool is_paused; /* the disk took no more, or today's bytes are used up */
 };
 
-/* Makes the folder, takes stock of it (names and sizes only), starts the thread.  STATUS_IO. */
+/* Makes the folder, takes stock of it (names and sizes only), starts the thread, which has the
+ * system read ahead what was used last.  STATUS_IO. */
 MUST_USE enum status kvstore_open(const struct kvstore_options *options, struct kvstore **out,
                                   struct error *err);
 

@@ -86,26 +86,13 @@ static enum save_result save_block(struct persist *ps, struct prefix_leaf *leaf)
     return SAVE_LATER;
 }
 
-/* Saves until the leaf is kept; false where that does not go on now. */
-static bool save_leaf(struct persist *ps, struct prefix_leaf *leaf, uint64_t end_ms)
-{
-    for (;;) {
-        enum save_result result = save_block(ps, leaf);
-        if (result == SAVE_LATER)
-            return false;
-        if (result == SAVE_NOTHING || result == SAVE_NEVER) {
-            prefix_leaf_set_kept(leaf);
-            return true;
-        }
-        if (end_ms != 0 && clock_now_ms() >= end_ms)
-            return false;
-    }
-}
-
 static void save_before_drop(void *arg, struct prefix_leaf *leaf)
 {
     struct persist *ps = arg;
-    if (!prefix_leaf_is_kept(leaf) && !save_leaf(ps, leaf, 0))
+    enum save_result result = prefix_leaf_is_kept(leaf) ? SAVE_NOTHING : SAVE_DONE;
+    while (result == SAVE_DONE)
+        result = save_block(ps, leaf);
+    if (result != SAVE_NOTHING)
         log_debug("persist: a prompt of %zu tokens leaves the pool and was not kept whole",
                   prefix_leaf_length(leaf));
 }
@@ -143,13 +130,13 @@ void persist_flush(struct persist *ps, unsigned timeout_ms)
     for (int n_refused = 0; n_refused < MOST_REFUSALS;) {
         struct prefix_leaf *leaf = prefix_find_unkept(ps->prefix);
         uint64_t now_ms = clock_now_ms();
-        if (leaf == NULL || now_ms >= end_ms)
+        if (leaf == NULL || now_ms >= end_ms ||
+            !kvstore_wait(ps->store, (unsigned)(end_ms - now_ms)))
             return;
-        if (save_leaf(ps, leaf, end_ms))
-            continue;
-        /* Waiting helps where the store's queue is full, and where it takes nothing at all, not. */
-        n_refused = kvstore_wait(ps->store, 0) ? n_refused + 1 : 0;
-        (void)kvstore_wait(ps->store, (unsigned)(end_ms - now_ms));
+        enum save_result result = save_block(ps, leaf);
+        if (result == SAVE_NOTHING || result == SAVE_NEVER)
+            prefix_leaf_set_kept(leaf);
+        n_refused = result == SAVE_LATER ? n_refused + 1 : 0;
     }
 }
 

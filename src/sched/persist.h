@@ -37,5 +37,7 @@ bool persist_rest(struct persist *ps);
 size_t persist_restore(struct persist *ps, struct prefix_leaf *leaf, const model_token *tokens,
                        size_t n_tokens);
 
-/* Copies out all that is missing of idle leaves, for at most so long; waits for the disk. */
+/* Copies out all that is missing of idle leaves, for at most so long.  Waits for the disk after
+ * each block, so that no more than one is held in memory: this may be the end of a server that
+ * stops for want of it. */
 void persist_flush(struct persist *ps, unsigned timeout_ms);
