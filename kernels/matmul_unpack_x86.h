@@ -5,9 +5,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/matmul_block.h"
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#include "kernels/matmul_tiles.h"
 
 /* 16 bytes of nibbles: the low ones, then the high ones. */
 ALWAYS_INLINE __m256i split_nibbles(const uint8_t *nibble)
@@ -56,13 +54,6 @@ ALWAYS_INLINE __m256i iq4_values(__m256i index)
 {
     const __m256i values = _mm256_setr_epi8(MATMUL_IQ4_VALUES, MATMUL_IQ4_VALUES);
     return _mm256_shuffle_epi8(values, index);
-}
-
-/* The block that holds sub-block `sub`. */
-ALWAYS_INLINE const char *block_at(const char *row, const enum matmul_format format, int64_t sub)
-{
-    struct matmul_format_traits traits = matmul_traits(format);
-    return row + sub / (traits.block_values / MATMUL_SUB) * traits.block_bytes;
 }
 
 /* q of the 32 values of sub-block `place` of a block.  8-bit formats: signed, or with 128 added. */
@@ -127,18 +118,6 @@ ALWAYS_INLINE __m256 bytes_as_floats(const uint8_t bytes[8])
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
 }
 
-/* Six-bit scales, then minima, as bytes. */
-ALWAYS_INLINE void unpack_six_bits(const uint8_t packed[12], uint8_t out[16])
-{
-    uint32_t word[3], bytes[4];
-    memcpy(word, packed, sizeof word);
-    bytes[0] = word[0] & 0x3f3f3f3f;
-    bytes[1] = (word[2] & 0x0f0f0f0f) | (word[0] >> 6 & 0x03030303) << 4;
-    bytes[2] = word[1] & 0x3f3f3f3f;
-    bytes[3] = (word[2] >> 4 & 0x0f0f0f0f) | (word[1] >> 6 & 0x03030303) << 4;
-    memcpy(out, bytes, sizeof bytes);
-}
-
 ALWAYS_INLINE void unpack_k_scales(const uint8_t packed[12], uint16_t scale, uint16_t minimum,
                                    float *s, float *m)
 {
@@ -157,13 +136,6 @@ ALWAYS_INLINE void unpack_signed_scales(const int8_t scales[16], uint16_t scale,
         __m256 values = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
         _mm256_storeu_ps(s + i, _mm256_mul_ps(values, factor));
     }
-}
-
-ALWAYS_INLINE int iq4_scale(const struct block_iq4_xs *b, int place)
-{
-    int low = b->scales_low[place / 2] >> (place % 2 * 4) & 15;
-    int high = b->scales_high >> (2 * place) & 3;
-    return (low | high << 4) - 32;
 }
 
 /* All scales of the block, and its minima where it has them: one of each for a block of 32; 8 or,

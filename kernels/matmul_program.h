@@ -1,0 +1,365 @@
+/* matmul_program -- the matrix products of matmul_block.h, over what a matmul_*.c and the header of
+ * its processor family define before:
+ *
+ *   simd_*.h              floats: vf, VF_LANES of them
+ *   vi, vi_zero, vi_set, vi_to_vf    as many 32-bit integers
+ *   VI_ROWS, VI_COLS      a register tile: activation rows, and vectors of outputs
+ *   VI_STEP               values of one output side by side in a panel: 4 where it is not defined
+ *   VI_HAS_DOT            products are summed to 32 bits whatever their size, so that formats need
+ *                         not be told apart
+ *   TAKES_SIGNED          8-bit weights stay signed
+ *   unpack_panel_q, unpack_scales    the panel
+ *   add_products          some steps of a register tile
+ *   sums_of_4             of 32 activations
+ *   narrow_floats, narrow_zero, narrow_sum, narrow_block, narrow_super, unpack_super_scales
+ *
+ * Wide.  A panel holds 4 consecutive k of one output beside those of the next, so that a vector
+ * times a broadcast dword of activations gives every lane its own output: nothing is summed across
+ * lanes, and a weight is unpacked once for all rows of the batch.
+ *
+ *        panel, one sub-block of 32 k                activations, a tile
+ *        out 0    out 1         out 31               row 0    ...  row 5
+ *        +--------+--------+----+--------+           +--------+---+--------+
+ *   i=0  |k0k1k2k3|k0k1k2k3|    |k0k1k2k3|           |k0k1k2k3|   |k0k1k2k3|
+ *   ...  +--------+--------+----+--------+           +--------+---+--------+
+ *   i=7  |k28..31 |        |    |        |           |k28..31 |
+ *
+ * A register tile is VI_ROWS rows of VI_COLS vectors of integer sums, and as many float sums: a
+ * sub-block costs 8 dot products, a conversion and a multiplication by the scale per sum, so at
+ * most 8/10 of the peak are left.
+ *
+ * Narrow.  At most three rows: every weight is unpacked once and multiplied with all rows.  What
+ * counts is to keep up with memory. */
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/matmul_tiles.h"
+
+/* ---- Activations ---- */
+
+static float largest_magnitude(const float *x, int64_t n)
+{
+    vf most = vf_set(0);
+    for (int64_t i = 0; i < n; i += VF_LANES)
+        most = vf_max(most, vf_abs(vf_load(x + i)));
+    return vf_highest(most);
+}
+
+/* The integers of a sub-block, where the tile keeps them. */
+static void put_q(const struct matmul_tile *tile, const struct matmul_shape *shape, int64_t row,
+                  int64_t sub, const int8_t q[MATMUL_SUB])
+{
+    if (tile->lane_offsets != NULL) {
+        memcpy(tile->q + row * shape->n_k + sub * MATMUL_SUB, q, MATMUL_SUB);
+        return;
+    }
+    int8_t *at = tile->q + (sub * STEPS * tile->n_rows + row) * STEP_VALUES;
+    for (int i = 0; i < STEPS; i++, at += tile->n_rows * STEP_VALUES)
+        memcpy(at, q + i * STEP_VALUES, STEP_VALUES);
+}
+
+/* The sums of a sub-block; `scale` is the group's. */
+static void put_sums(const struct matmul_tile *tile, const struct matmul_shape *shape, int64_t row,
+                     int64_t sub, const int8_t q[MATMUL_SUB], float scale, int offset)
+{
+    struct matmul_format_traits traits = matmul_traits(shape->format);
+    bool is_narrow = tile->lane_offsets != NULL;
+    int n = MATMUL_SUB / traits.scale_values;
+    int32_t lanes[MATMUL_LANE_SUMS];
+    sums_of_4(q, lanes);
+    int32_t half[2] = {lanes[0] + lanes[1] + lanes[2] + lanes[3],
+                       lanes[4] + lanes[5] + lanes[6] + lanes[7]};
+    for (int i = 0; i < n; i++) {
+        int32_t sum = n == 2 ? half[i] : half[0] + half[1];
+        union matmul_sum value;
+        if (traits.has_mins || (is_narrow && shape->format == MATMUL_Q6_K))
+            value.sum = is_narrow ? (float)sum * scale : (float)sum;
+        else
+            value.offset = -offset * sum;
+        int64_t at = sub * n + i, n_sums = shape->n_k / traits.scale_values;
+        tile->sums[is_narrow ? row * n_sums + at : at * tile->n_rows + row] = value;
+    }
+    if (!is_narrow)
+        return;
+    int32_t *out = tile->lane_offsets + (row * (shape->n_k / MATMUL_SUB) + sub) * MATMUL_LANE_SUMS;
+    for (int i = 0; i < MATMUL_LANE_SUMS; i++)
+        out[i] = -offset * lanes[i];
+}
+
+static void quantize(const struct matmul_shape *shape, const float *x, int offset,
+                     const struct matmul_tile *tile, int64_t row)
+{
+    int64_t n_groups = (shape->n_k + MATMUL_GROUP - 1) / MATMUL_GROUP;
+    for (int64_t group = 0; group < n_groups; group++) {
+        int64_t begin = group * MATMUL_GROUP;
+        int64_t n = shape->n_k - begin < MATMUL_GROUP ? shape->n_k - begin : MATMUL_GROUP;
+        float most = largest_magnitude(x + begin, n);
+        float scale = most / 127, inverse = most > 0 ? 127 / most : 0;
+        tile->scales[tile->lane_offsets != NULL ? row * n_groups + group
+                                                : group * tile->n_rows + row] = scale;
+        for (int64_t i = begin; i < begin + n; i += MATMUL_SUB) {
+            int8_t q[MATMUL_SUB];
+            for (int lane = 0; lane < MATMUL_SUB; lane += VF_LANES)
+                vf_store_i8(q + lane, vf_mul(vf_load(x + i + lane), vf_set(inverse)));
+            put_q(tile, shape, row, i / MATMUL_SUB, q);
+            put_sums(tile, shape, row, i / MATMUL_SUB, q, scale, offset);
+        }
+    }
+}
+
+/* ---- Wide: the panel ---- */
+
+ALWAYS_INLINE void unpack_panel_scales(const struct matmul_weights *weights,
+                                       const enum matmul_format format, int64_t first, int64_t n,
+                                       const struct matmul_panel *panel)
+{
+    struct matmul_format_traits traits = matmul_traits(format);
+    const int subs = traits.block_values / MATMUL_SUB;
+    const int n_scales = traits.block_values / traits.scale_values;
+    for (int64_t lane = 0; lane < OUTS; lane++) {
+        const char *row = weights->rows + (size_t)lane * weights->stride;
+        for (int64_t sub = 0; sub < n; sub += subs) {
+            float s[16] = {0}, m[8] = {0};
+            if (lane < weights->n_outs)
+                unpack_scales(block_at(row, format, first + sub), format, s, m);
+            float *scales = panel->scales + sub * (MATMUL_SUB / traits.scale_values) * OUTS;
+            for (int i = 0; i < n_scales; i++)
+                scales[i * OUTS + lane] = s[i];
+            for (int i = 0; traits.has_mins && i < subs; i++)
+                panel->mins[(sub + i) * OUTS + lane] = m[i];
+        }
+    }
+}
+
+static void unpack(const struct matmul_weights *weights, int64_t first, int64_t n,
+                   const struct matmul_panel *panel)
+{
+#define CALL(format)                                                                               \
+    unpack_panel_q(weights, format, first, n, panel->q);                                           \
+    unpack_panel_scales(weights, format, first, n, panel)
+    FOR_FORMAT(weights->format, CALL)
+#undef CALL
+}
+
+/* ---- Wide: the product ---- */
+
+/* What one product needs beside the constants. */
+struct place {
+    const struct matmul_panel *panel;
+    const int8_t *q;
+    const float *scales;
+    const union matmul_sum *sums;
+    float *y;
+    size_t y_stride;
+    bool adds; /* to what y holds */
+};
+
+/* total += scale * sum */
+ALWAYS_INLINE void add_scaled(const int n_rows, vf total[VI_ROWS][VI_COLS],
+                              vi sum[VI_ROWS][VI_COLS], const float *scales)
+{
+    UNROLLED for (int c = 0; c < VI_COLS; c++)
+    {
+        vf scale = vf_load(scales + c * VF_LANES);
+        UNROLLED for (int r = 0; r < n_rows; r++) total[r][c] =
+            vf_fma(vi_to_vf(sum[r][c]), scale, total[r][c]);
+    }
+}
+
+ALWAYS_INLINE void subtract_mins(const int n_rows, vf total[VI_ROWS][VI_COLS], const float *mins,
+                                 const union matmul_sum *sums)
+{
+    UNROLLED for (int c = 0; c < VI_COLS; c++)
+    {
+        vf minimum = vf_load(mins + c * VF_LANES);
+        UNROLLED for (int r = 0; r < n_rows; r++) total[r][c] =
+            vf_fnma(minimum, vf_set(sums[r].sum), total[r][c]);
+    }
+}
+
+/* A group of at most GROUP_SUBS sub-blocks, from sub-block `sub` of the panel on. */
+ALWAYS_INLINE void multiply_group(const int n_rows, const bool has_mins, const int halves,
+                                  const int most, const struct place *place, int64_t sub,
+                                  int64_t end)
+{
+    vf total[VI_ROWS][VI_COLS];
+    UNROLLED for (int r = 0; r < n_rows; r++) UNROLLED for (int c = 0; c < VI_COLS; c++)
+        total[r][c] = vf_set(0);
+    const int8_t *q = place->q + sub * MATMUL_SUB * n_rows;
+    const union matmul_sum *sums = place->sums + sub * halves * n_rows;
+    for (; sub < end; sub++) {
+        for (int half = 0; half < halves; half++) {
+            int64_t at = sub * halves + half;
+            vi sum[VI_ROWS][VI_COLS];
+            UNROLLED for (int r = 0; r < n_rows; r++) UNROLLED for (int c = 0; c < VI_COLS; c++)
+                sum[r][c] = has_mins ? vi_zero() : vi_set(sums[r].offset);
+            add_products(n_rows, STEPS / halves, most, sum,
+                         place->panel->q + at * (STEPS / halves * STEP_BYTES), q);
+            add_scaled(n_rows, total, sum, place->panel->scales + at * OUTS);
+            q += MATMUL_SUB / halves * n_rows;
+            sums += has_mins ? 0 : n_rows;
+        }
+        if (has_mins) {
+            subtract_mins(n_rows, total, place->panel->mins + sub * OUTS, sums);
+            sums += n_rows;
+        }
+    }
+    const float *scales = place->scales + (end - 1) / GROUP_SUBS * n_rows;
+    UNROLLED for (int r = 0; r < n_rows; r++)
+    {
+        float *y = (float *)((char *)place->y + (size_t)r * place->y_stride);
+        UNROLLED for (int c = 0; c < VI_COLS; c++)
+        {
+            vf before = place->adds ? vf_load(y + c * VF_LANES) : vf_set(0);
+            vf_store(y + c * VF_LANES, vf_fma(total[r][c], vf_set(scales[r]), before));
+        }
+    }
+}
+
+ALWAYS_INLINE void multiply_tile(const int n_rows, const bool has_mins, const int halves,
+                                 const int most, struct place place, int64_t n)
+{
+    for (int64_t sub = 0; sub < n; sub += GROUP_SUBS) {
+        int64_t end = sub + GROUP_SUBS < n ? sub + GROUP_SUBS : n;
+        multiply_group(n_rows, has_mins, halves, most, &place, sub, end);
+        place.adds = true;
+    }
+}
+
+#define ROWS_CASE(rows)                                                                            \
+    case rows:                                                                                     \
+        multiply_tile(rows, has_mins, halves, most, place, n);                                     \
+        break;
+
+ALWAYS_INLINE void multiply_rows(int64_t n_rows, const bool has_mins, const int halves,
+                                 const int most, struct place place, int64_t n)
+{
+    switch (n_rows) {
+        ROWS_CASE(1)
+        ROWS_CASE(2)
+        ROWS_CASE(3)
+#if VI_ROWS > 3
+        ROWS_CASE(4)
+#endif
+#if VI_ROWS > 4
+        ROWS_CASE(5)
+        ROWS_CASE(6)
+#endif
+    }
+}
+
+static void multiply_plain(int64_t n_rows, struct place place, int64_t n, int most)
+{
+#ifdef VI_HAS_DOT
+    most = 0; /* all one program */
+#endif
+    if (most == 0 || most == 15)
+        multiply_rows(n_rows, false, 1, 15, place, n);
+    else if (most == 31)
+        multiply_rows(n_rows, false, 1, 31, place, n);
+    else
+        multiply_rows(n_rows, false, 1, 255, place, n);
+}
+
+static void multiply_with_mins(int64_t n_rows, struct place place, int64_t n, int most)
+{
+#ifdef VI_HAS_DOT
+    most = 15;
+#endif
+    if (most == 15)
+        multiply_rows(n_rows, true, 1, 15, place, n);
+    else
+        multiply_rows(n_rows, true, 1, 31, place, n);
+}
+
+static void multiply(enum matmul_format format, const struct matmul_panel *panel, int64_t first,
+                     int64_t n, const struct matmul_tile *tile, float *y, size_t y_stride)
+{
+    struct matmul_format_traits traits = matmul_traits(format);
+    int64_t halves = MATMUL_SUB / traits.scale_values;
+    struct place place = {
+        .panel = panel,
+        .q = tile->q + first * MATMUL_SUB * tile->n_rows,
+        .scales = tile->scales + first / GROUP_SUBS * tile->n_rows,
+        .sums = tile->sums + first * halves * tile->n_rows,
+        .y = y,
+        .y_stride = y_stride,
+        .adds = first > 0,
+    };
+    if (halves == 2)
+        multiply_rows(tile->n_rows, false, 2, 63, place, n);
+    else if (traits.has_mins)
+        multiply_with_mins(tile->n_rows, place, n, traits.most);
+    else
+        multiply_plain(tile->n_rows, place, n, traits.most);
+}
+
+/* ---- Narrow ---- */
+
+/* One output at a time: its weights are one stream that the processor reads ahead of us; four
+ * streams side by side, for more chains of additions, came from memory at a third of the speed. */
+ALWAYS_INLINE void narrow_out(const int n_rows, const enum matmul_format format,
+                              const struct matmul_args *args, const struct matmul_tile *tile,
+                              int64_t out)
+{
+    struct matmul_format_traits traits = matmul_traits(format);
+    const int subs = traits.block_values / MATMUL_SUB, n_sums = MATMUL_SUB / traits.scale_values;
+    const char *block = (const char *)args->weights + (size_t)out * args->weights_stride;
+    int64_t n_sub = args->shape.n_k / MATMUL_SUB;
+    int64_t n_groups = (n_sub + GROUP_SUBS - 1) / GROUP_SUBS;
+    narrow_floats total[MATMUL_NARROW_ROWS];
+    for (int r = 0; r < n_rows; r++)
+        total[r] = narrow_zero();
+    for (int64_t sub = 0; sub < n_sub; sub += subs, block += traits.block_bytes) {
+        struct super_scales scales = {0};
+        if (subs > 1)
+            unpack_super_scales(block, format, &scales);
+        for (int r = 0; r < n_rows; r++) {
+            struct narrow_row row = {
+                .q = tile->q + (r * n_sub + sub) * MATMUL_SUB,
+                .lane_offsets = tile->lane_offsets + (r * n_sub + sub) * MATMUL_LANE_SUMS,
+                .sums = tile->sums + (r * n_sub + sub) * n_sums,
+                .scales = tile->scales + r * n_groups + sub / GROUP_SUBS,
+            };
+            total[r] = subs > 1 ? narrow_super(format, block, &scales, &row, total[r])
+                                : narrow_block(format, block, &row, total[r]);
+        }
+    }
+    for (int r = 0; r < n_rows; r++) {
+        float *y = (float *)((char *)args->y + (size_t)r * args->y_stride);
+        y[out] = narrow_sum(total[r]);
+    }
+}
+
+ALWAYS_INLINE void narrow_format(const int n_rows, const enum matmul_format format,
+                                 const struct matmul_args *args, const struct matmul_tile *tile,
+                                 int64_t begin, int64_t end)
+{
+    for (int64_t out = begin; out < end; out++)
+        narrow_out(n_rows, format, args, tile, out);
+}
+
+static void narrow(const struct matmul_args *args, const struct matmul_tile *tile, int64_t begin,
+                   int64_t end)
+{
+#define CALL(format)                                                                               \
+    if (args->shape.n_rows == 1)                                                                   \
+        narrow_format(1, format, args, tile, begin, end);                                          \
+    else if (args->shape.n_rows == 2)                                                              \
+        narrow_format(2, format, args, tile, begin, end);                                          \
+    else                                                                                           \
+        narrow_format(3, format, args, tile, begin, end)
+    FOR_FORMAT(args->shape.format, CALL)
+#undef CALL
+}
+
+#define MATMUL_KERNELS                                                                             \
+    {.outs = OUTS,                                                                                 \
+     .tile_rows = VI_ROWS,                                                                         \
+     .takes_signed = TAKES_SIGNED,                                                                 \
+     .quantize = quantize,                                                                         \
+     .unpack = unpack,                                                                             \
+     .multiply = multiply,                                                                         \
+     .narrow = narrow}

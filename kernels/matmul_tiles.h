@@ -1,0 +1,96 @@
+/* matmul_tiles -- what the matrix products of all instruction sets share: the measures of their
+ * tiles and how they are written.  Included by matmul_unpack_*.h after what a matmul_*.c defines
+ * (matmul_program.h lists it), so once per instruction set. */
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/matmul_block.h"
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+#ifndef VI_STEP
+#define VI_STEP 4
+#endif
+
+enum {
+    STEP_VALUES = VI_STEP,            /* consecutive k of an output, side by side in a panel */
+    STEPS = MATMUL_SUB / STEP_VALUES, /* of a sub-block */
+    OUTS = VF_LANES * VI_COLS,        /* of a slab */
+    STEP_BYTES = OUTS * STEP_VALUES,
+    GROUP_SUBS = MATMUL_GROUP / MATMUL_SUB,
+};
+
+/* Rolled, gcc 12 copies every sum twice a turn, or keeps them in memory. */
+#define UNROLLED _Pragma("GCC unroll 16")
+
+/* Calls CALL(format) with the format as a constant. */
+#define FOR_FORMAT(format, CALL)                                                                   \
+    switch (format) {                                                                              \
+    case MATMUL_Q4_0:                                                                              \
+        CALL(MATMUL_Q4_0);                                                                         \
+        break;                                                                                     \
+    case MATMUL_Q4_1:                                                                              \
+        CALL(MATMUL_Q4_1);                                                                         \
+        break;                                                                                     \
+    case MATMUL_Q5_0:                                                                              \
+        CALL(MATMUL_Q5_0);                                                                         \
+        break;                                                                                     \
+    case MATMUL_Q8_0:                                                                              \
+        CALL(MATMUL_Q8_0);                                                                         \
+        break;                                                                                     \
+    case MATMUL_Q4_K:                                                                              \
+        CALL(MATMUL_Q4_K);                                                                         \
+        break;                                                                                     \
+    case MATMUL_Q5_K:                                                                              \
+        CALL(MATMUL_Q5_K);                                                                         \
+        break;                                                                                     \
+    case MATMUL_Q6_K:                                                                              \
+        CALL(MATMUL_Q6_K);                                                                         \
+        break;                                                                                     \
+    case MATMUL_IQ4_NL:                                                                            \
+        CALL(MATMUL_IQ4_NL);                                                                       \
+        break;                                                                                     \
+    case MATMUL_IQ4_XS:                                                                            \
+        CALL(MATMUL_IQ4_XS);                                                                       \
+        break;                                                                                     \
+    default:                                                                                       \
+        break;                                                                                     \
+    }
+
+/* The block that holds sub-block `sub`. */
+ALWAYS_INLINE const char *block_at(const char *row, const enum matmul_format format, int64_t sub)
+{
+    struct matmul_format_traits traits = matmul_traits(format);
+    return row + sub / (traits.block_values / MATMUL_SUB) * traits.block_bytes;
+}
+
+/* ---- Scales of K blocks ---- */
+
+/* Six-bit scales, then minima, as bytes. */
+ALWAYS_INLINE void unpack_six_bits(const uint8_t packed[12], uint8_t out[16])
+{
+    uint32_t word[3], bytes[4];
+    memcpy(word, packed, sizeof word);
+    bytes[0] = word[0] & 0x3f3f3f3f;
+    bytes[1] = (word[2] & 0x0f0f0f0f) | (word[0] >> 6 & 0x03030303) << 4;
+    bytes[2] = word[1] & 0x3f3f3f3f;
+    bytes[3] = (word[2] >> 4 & 0x0f0f0f0f) | (word[1] >> 6 & 0x03030303) << 4;
+    memcpy(out, bytes, sizeof bytes);
+}
+
+ALWAYS_INLINE int iq4_scale(const struct block_iq4_xs *b, int place)
+{
+    int low = b->scales_low[place / 2] >> (place % 2 * 4) & 15;
+    int high = b->scales_high >> (2 * place) & 3;
+    return (low | high << 4) - 32;
+}
+
+/* One row of activations, from a block's first sub-block on. */
+struct narrow_row {
+    const int8_t *q;
+    const int32_t *lane_offsets;
+    const union matmul_sum *sums;
+    const float *scales; /* of the groups from here on */
+};
