@@ -60,6 +60,8 @@ enum option_type {
     X(PING_MS, "ping-ms", NUMBER, "5000", 10, 250000, "MS", "pause between pings of a stream")     \
     X(PROGRESS_MS, "progress-ms", NUMBER, "480000", 10, 3600000, "MS",                             \
       "silence of a stream after which it tells its progress in a thinking block")                 \
+    X(PREFIX_HEADER, "prefix-header", FLAG, "false", 0, 0, "",                                     \
+      "tell in a header where a prompt parts from what was known; answers then begin late")        \
     X(ENGINE, "engine", TEXT, "local", 0, 0, "local|script:DIR",                                   \
       "what answers; a folder of scripts is for tests")                                            \
     X(TEST_ROUTES, "test-routes", FLAG, "false", 0, 0, "", "the levers that tests pull")           \

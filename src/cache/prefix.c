@@ -334,9 +334,12 @@ out:
 }
 
 size_t prefix_known(struct prefix *p, uint64_t namespace_key, const model_token *tokens,
-                    size_t n_tokens)
+                    size_t n_tokens, size_t *out_length)
 {
-    return find_match(p, namespace_key, tokens, n_tokens).n_common;
+    struct match match = find_match(p, namespace_key, tokens, n_tokens);
+    if (out_length != NULL)
+        *out_length = match.leaf != NULL ? match.leaf->n_tokens : 0;
+    return match.n_common;
 }
 
 void prefix_leaf_claim(struct prefix_leaf *leaf, unsigned rank)

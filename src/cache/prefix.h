@@ -39,9 +39,10 @@ MUST_USE enum status prefix_acquire(struct prefix *p, uint64_t namespace_key,
                                     const model_token *tokens, size_t n_tokens,
                                     struct prefix_leaf **out, size_t *out_reused);
 
-/* How much of a prompt prefix_acquire would find now. */
+/* How much of a prompt prefix_acquire would find now; in *out_length, unless NULL, how many tokens
+ * the leaf has that it would be found in. */
 size_t prefix_known(struct prefix *p, uint64_t namespace_key, const model_token *tokens,
-                    size_t n_tokens);
+                    size_t n_tokens, size_t *out_length);
 
 /* The leaf is at least as important as `rank` says: 0 is evicted last.  An idle leaf that it
  * replaces leaves it its own rank. */

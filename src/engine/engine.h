@@ -58,6 +58,14 @@ struct turn_progress {
     uint32_t n_sampled; /* of the reply, some of it perhaps held back */
 };
 
+/* Where a turn's prompt parts from what was known when it was begun to be read. */
+struct turn_parting {
+    uint32_t n_prompt;
+    uint32_t n_known;   /* tokens in common with the nearest known prompt */
+    uint32_t n_nearest; /* that one's length; where it is n_known, this prompt goes on from there */
+    uint32_t turn;      /* of the conversation, the system prompt being 1; 0: not known */
+};
+
 struct engine_ops {
     /* Decides everything that can be refused before a header is sent: STATUS_TOO_LONG ("prompt is
      * too long: N tokens > M maximum"), _INVALID, _BUSY (full or loading), _NO_MEMORY.  Then the
@@ -70,6 +78,10 @@ struct engine_ops {
     enum status (*next)(struct turn *t, unsigned timeout_ms, struct event *out);
     /* By the thread that calls next(): as of its last call. */
     void (*get_progress)(struct turn *t, struct turn_progress *out);
+    /* By the same thread.  STATUS_AGAIN where the turn still waits after `timeout_ms`;
+     * STATUS_CANCELLED where it ended before it began, STATUS_UNSUPPORTED where nothing is known.
+     */
+    enum status (*await_parting)(struct turn *t, unsigned timeout_ms, struct turn_parting *out);
     void (*cancel)(struct turn *t);
     void (*finish)(struct turn *t); /* cancels first if still running; never waits long */
 
@@ -100,6 +112,11 @@ static inline enum status turn_next(struct turn *t, unsigned timeout_ms, struct 
 static inline void turn_get_progress(struct turn *t, struct turn_progress *out)
 {
     t->engine->ops->get_progress(t, out);
+}
+static inline enum status turn_await_parting(struct turn *t, unsigned timeout_ms,
+                                             struct turn_parting *out)
+{
+    return t->engine->ops->await_parting(t, timeout_ms, out);
 }
 static inline void turn_cancel(struct turn *t)
 {

@@ -506,6 +506,16 @@ static void local_get_progress(struct turn *turn, struct turn_progress *out)
     };
 }
 
+static enum status local_await_parting(struct turn *turn, unsigned timeout_ms,
+                                       struct turn_parting *out)
+{
+    struct job_parting p;
+    enum status st = job_await_parting(turn_of(turn)->job, timeout_ms, &p);
+    if (st == STATUS_OK)
+        *out = (struct turn_parting){p.n_prompt, p.n_known, p.n_nearest, p.turn};
+    return st;
+}
+
 static void local_cancel(struct turn *turn)
 {
     job_cancel(turn_of(turn)->job);
@@ -586,6 +596,7 @@ static const struct engine_ops ops = {
     .start = local_start,
     .next = local_next,
     .get_progress = local_get_progress,
+    .await_parting = local_await_parting,
     .cancel = local_cancel,
     .finish = local_finish,
     .count_tokens = local_count,

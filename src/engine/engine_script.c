@@ -507,6 +507,15 @@ static void script_get_progress(struct turn *turn, struct turn_progress *out)
     };
 }
 
+static enum status script_await_parting(struct turn *turn, unsigned timeout_ms,
+                                        struct turn_parting *out)
+{
+    (void)turn;
+    (void)timeout_ms;
+    (void)out;
+    return STATUS_UNSUPPORTED;
+}
+
 static void script_cancel(struct turn *turn)
 {
     struct script_turn *t = turn_of(turn);
@@ -552,6 +561,7 @@ static const struct engine_ops ops = {
     .start = script_start,
     .next = script_next,
     .get_progress = script_get_progress,
+    .await_parting = script_await_parting,
     .cancel = script_cancel,
     .finish = script_finish,
     .count_tokens = script_count,

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "base/thread.h"
@@ -154,6 +155,35 @@ void job_unref(struct job *j)
 }
 
 /* --- The scheduler's side -------------------------------------------------------------------- */
+
+static uint32_t count_turns(const struct job *j, size_t n_tokens)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < n_tokens; i++)
+        n += j->turn_begin != MODEL_NO_TOKEN && j->tokens[i] == j->turn_begin;
+    return n;
+}
+
+void job_note_parting(struct job *j, size_t n_known, size_t n_nearest)
+{
+    struct job_parting parting = {
+        .n_prompt = (uint32_t)j->n_tokens,
+        .n_known = (uint32_t)n_known,
+        .n_nearest = (uint32_t)n_nearest,
+        .turn = count_turns(j, n_known),
+    };
+    const char *how = n_known == 0          ? "nothing like it is in the pool"
+                      : n_known < n_nearest ? "there it differs from the nearest one"
+                                            : "it goes on from there";
+    log_debug("sched: prompt of %u tokens; %u known, to block %u, turn %u; nearest has %u: %s",
+              parting.n_prompt, parting.n_known, parting.n_known / KVFILE_BLOCK_TOKENS,
+              parting.turn, parting.n_nearest, how);
+    pthread_mutex_lock(&j->outbox.mutex);
+    j->outbox.parting = parting;
+    j->outbox.has_begun = true;
+    pthread_cond_broadcast(&j->outbox.changed);
+    pthread_mutex_unlock(&j->outbox.mutex);
+}
 
 void job_start(struct job *j, struct model *m, struct prefix_leaf *leaf, size_t n_reused)
 {
@@ -437,6 +467,25 @@ enum status job_next(struct job *j, unsigned timeout_ms, struct job_output *out)
     }
 
 out:
+    pthread_mutex_unlock(&box->mutex);
+    return st;
+}
+
+enum status job_await_parting(struct job *j, unsigned timeout_ms, struct job_parting *out)
+{
+    struct job_outbox *box = &j->outbox;
+    pthread_mutex_lock(&box->mutex);
+    uint64_t deadline_ms = clock_now_ms() + timeout_ms;
+    uint64_t now_ms = deadline_ms - timeout_ms;
+    while (!box->has_begun && box->end == JOB_RUNNING && now_ms < deadline_ms) {
+        (void)thread_cond_wait_ms(&box->changed, &box->mutex, (unsigned)(deadline_ms - now_ms));
+        now_ms = clock_now_ms();
+    }
+    enum status st = box->has_begun            ? STATUS_OK
+                     : box->end == JOB_RUNNING ? STATUS_AGAIN
+                                               : STATUS_CANCELLED;
+    if (st == STATUS_OK)
+        *out = box->parting;
     pthread_mutex_unlock(&box->mutex);
     return st;
 }

@@ -58,6 +58,8 @@ struct job_outbox {
     uint32_t n_sampled;
     uint32_t n_reused;
     uint32_t n_prefilled;
+    bool has_begun; /* `parting` is set */
+    struct job_parting parting;
     struct error error;
 };
 
@@ -110,6 +112,10 @@ struct job {
 MUST_USE enum status job_create(const struct job_params *params, struct job_waker waker,
                                 struct job **out, struct error *err);
 void job_unref(struct job *j);
+
+/* Tells the reader, and the log, how the prompt compares with the nearest one of n_nearest tokens,
+ * whose first n_known it has too.  Once, before its start. */
+void job_note_parting(struct job *j, size_t n_known, size_t n_nearest);
 
 void job_start(struct job *j, struct model *m, struct prefix_leaf *leaf, size_t n_reused);
 

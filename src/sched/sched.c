@@ -229,7 +229,6 @@ static void start_job(struct sched *s, struct job *j, struct prefix_leaf *leaf, 
     if (is_first) {
         metric_add(METRIC_PROMPT_TOKENS, (int64_t)j->n_prompt);
         metric_add(METRIC_REUSED_TOKENS, (int64_t)n_reused);
-        log_debug("sched: prompt of %zu tokens, %zu found in the pool", j->n_prompt, n_reused);
     }
     job_publish(j);
 }
@@ -262,10 +261,13 @@ static bool admit(struct sched *s, struct job *j)
         job_give_way(yielding);
     }
     struct prefix_leaf *leaf;
-    size_t n_reused;
+    size_t n_reused, n_nearest;
+    size_t n_known = prefix_known(s->prefix, j->namespace_key, j->tokens, j->n_tokens, &n_nearest);
     if (prefix_acquire(s->prefix, j->namespace_key, j->tokens, j->n_tokens, &leaf, &n_reused) !=
         STATUS_OK)
         return false; /* every sequence id runs: the next end makes room */
+    if (!j->has_started)
+        job_note_parting(j, n_known, n_nearest);
     start_job(s, j, leaf, n_reused);
     return true;
 }
@@ -285,7 +287,7 @@ static struct job *find_leader(const struct sched *s, const struct job *j)
 {
     if (!s->model->info.can_share_prefix)
         return NULL;
-    size_t most = prefix_known(s->prefix, j->namespace_key, j->tokens, j->n_tokens);
+    size_t most = prefix_known(s->prefix, j->namespace_key, j->tokens, j->n_tokens, NULL);
     size_t least = most + LEADER_GAIN_TOKENS;
     struct job *leader = NULL;
     for (size_t i = 0; i < s->n_jobs; i++) {

@@ -67,6 +67,15 @@ enum job_end {
     JOB_FAILED, /* see error */
 };
 
+/* Where a prompt parts from what the pool knew when it was begun to be read: numbers only. */
+struct job_parting {
+    uint32_t n_prompt;
+    uint32_t n_known;   /* tokens that it has in common with the nearest prompt in the pool */
+    uint32_t n_nearest; /* length of that one, with its reply: where it is n_known, this prompt only
+                           goes on from there */
+    uint32_t turn;      /* in which it parts, from 1, told by turn_begin; 0: not known */
+};
+
 struct job_output {
     struct strbuf *bytes; /* the caller's; text released since the last call is appended; it has
                              failed where some was lost for want of memory */
@@ -108,6 +117,10 @@ MUST_USE enum status sched_submit(struct sched *s, const struct job_params *para
  * was nothing.  Takes all text that there is, at most that of LIMIT_JOB_TOKENS tokens and what a
  * stop sequence held back.  After the end it answers the end again. */
 MUST_USE enum status job_next(struct job *j, unsigned timeout_ms, struct job_output *out);
+
+/* Waits up to `timeout_ms` until the prompt is begun to be read.  STATUS_AGAIN when it was not;
+ * STATUS_CANCELLED when the job ended before. */
+MUST_USE enum status job_await_parting(struct job *j, unsigned timeout_ms, struct job_parting *out);
 
 /* Any thread, any number of times, never waits.  The engine is free within 250 ms; what was
  * computed stays in the pool. */

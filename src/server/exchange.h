@@ -56,6 +56,7 @@ struct exchange {
     struct message_request request;
     uint32_t prompt_tokens;
     struct usage usage;
+    char extra_head[128]; /* header lines of the answer, each with its end; mostly none */
 
     /* The answer. */
     pthread_mutex_t mutex;

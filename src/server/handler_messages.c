@@ -3,6 +3,8 @@
  * A short worker reads the body and starts the turn; everything that can be refused is refused
  * there, before a header is sent.  The turn's own worker then makes bytes of its events, top to
  * bottom. */
+#include <stdio.h>
+
 #include "api/anthropic_read.h"
 #include "api/anthropic_stream.h"
 #include "api/anthropic_write.h"
@@ -232,8 +234,24 @@ static void whole_turn(struct exchange *x, const char *message_id)
     anthropic_message_free(&message);
 }
 
+/* Waits for the turn's place, so that the answer's head can tell where its prompt parts from what
+ * was known. */
+static void find_parting(struct exchange *x)
+{
+    struct turn_parting p;
+    enum status st = STATUS_AGAIN;
+    while (st == STATUS_AGAIN && !exchange_is_gone(x))
+        st = turn_await_parting(x->turn, LIMIT_PING_MS, &p);
+    if (st == STATUS_OK)
+        snprintf(x->extra_head, sizeof x->extra_head,
+                 "pensieve-prefix: prompt=%u known=%u nearest=%u turn=%u\r\n", p.n_prompt,
+                 p.n_known, p.n_nearest, p.turn);
+}
+
 static void run_turn(struct exchange *x)
 {
+    if (x->server->options.tells_prefix)
+        find_parting(x);
     char message_id[MESSAGE_ID_BYTES];
     random_id(message_id, sizeof message_id, "msg_");
     if (x->request.stream)

@@ -109,6 +109,7 @@ static void append_head(struct exchange *x, struct strbuf *out, int http, const 
     strbuf_printf(out, "content-type: %s\r\n", content_type);
     strbuf_printf(out, "request-id: %s\r\n", x->request_id);
     strbuf_append_cstr(out, "cache-control: no-store\r\nx-content-type-options: nosniff\r\n");
+    strbuf_append_cstr(out, x->extra_head);
     if (x->close)
         strbuf_append_cstr(out, "connection: close\r\n");
 }

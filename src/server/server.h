@@ -37,6 +37,7 @@ struct server_options {
     const char *version;
     const char *model_id; /* id shown by /v1/models; contains "claude" */
     const char *model_display_name;
+    bool tells_prefix;      /* in a header: docs/API.md, pensieve-prefix */
     bool allow_test_routes; /* /test/...; the engine must then be an engine_script */
     struct server_tuning tuning;
 };

@@ -350,6 +350,76 @@ static void test_sched__namespaces_share_nothing(void **state)
     strbuf_free(&text);
 }
 
+static struct job_parting parting_of(struct fixture *f, const char *prompt, struct strbuf *text)
+{
+    model_token *tokens;
+    size_t n;
+    struct job *j;
+    struct job_parting p = {0};
+    assert_int_equal(model_tokenize(f->model, str_from(prompt), true, &tokens, &n), STATUS_OK);
+    struct job_params params = {.tokens = tokens,
+                                .n_tokens = n,
+                                .max_tokens = 5,
+                                .n_window = 4096,
+                                .turn_begin = MODEL_TOY_IM_START,
+                                .sampler = {.top_p = 1, .repeat_penalty = 1}};
+    assert_int_equal(sched_submit(f->sched, &params, &j, NULL), STATUS_OK);
+    assert_int_equal(job_await_parting(j, WAIT_MS, &p), STATUS_OK);
+    strbuf_clear(text);
+    read_all(j, text);
+    assert_int_equal(job_await_parting(j, 0, &p), STATUS_OK); /* it stays */
+    job_release(j);
+    mem_free(tokens);
+    return p;
+}
+
+static void test_sched__tells_where_a_prompt_parts_from_the_nearest(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 2, 0, 0);
+    struct strbuf text, longer;
+    strbuf_init(&text, 10000);
+    strbuf_init(&longer, 10000);
+    const char *first = "<|im_start|>the system text<|im_start|>a question of the user";
+    const char *other = "<|im_start|>the system text<|im_start|>an answer is wanted";
+    const size_t n = strlen("?the system text?a question of the user");
+    struct job_parting p = parting_of(&f, first, &text);
+    assert_int_equal(p.n_prompt, n);
+    assert_int_equal(p.n_known, 0);
+    assert_int_equal(p.n_nearest, 0);
+    assert_int_equal(p.turn, 0);
+    strbuf_printf(&longer, "%s%s and more", first, strbuf_cstr(&text));
+    p = parting_of(&f, other, &text);
+    assert_int_equal(p.n_known, strlen("?the system text?a"));
+    assert_int_equal(p.n_nearest, n + 4); /* the last of five tokens was never computed */
+    assert_int_equal(p.turn, 2);
+    p = parting_of(&f, strbuf_cstr(&longer), &text);
+    assert_int_equal(p.n_known, n + 4);
+    assert_int_equal(p.n_nearest, n + 4); /* it goes on */
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+    strbuf_free(&longer);
+}
+
+static void test_sched__a_job_that_never_began_has_no_parting(void **state)
+{
+    (void)state;
+    struct fixture f = make(4096, 1, 1000, 0);
+    struct strbuf text;
+    struct job_parting p;
+    strbuf_init(&text, 10000);
+    struct job *first = submit(&f, "words without end", 3000, 4000, NULL, 0);
+    assert_int_equal(job_await_parting(first, WAIT_MS, &p), STATUS_OK);
+    struct job *second = submit(&f, "others, that wait for its place", 5, 4000, NULL, 0);
+    assert_int_equal(job_await_parting(second, 0, &p), STATUS_AGAIN);
+    job_cancel(second);
+    assert_int_equal(job_await_parting(second, WAIT_MS, &p), STATUS_CANCELLED);
+    job_release(second);
+    job_release(first);
+    sched_destroy(f.sched);
+    strbuf_free(&text);
+}
+
 static void test_sched__destroying_ends_what_runs(void **state)
 {
     (void)state;
@@ -557,6 +627,8 @@ int main(void)
         cmocka_unit_test(test_sched__cancelling_at_any_step_leaves_the_pool_sound),
         cmocka_unit_test(test_sched__a_failed_model_fails_every_job_and_refuses_more),
         cmocka_unit_test(test_sched__namespaces_share_nothing),
+        cmocka_unit_test(test_sched__tells_where_a_prompt_parts_from_the_nearest),
+        cmocka_unit_test(test_sched__a_job_that_never_began_has_no_parting),
         cmocka_unit_test(test_sched__destroying_ends_what_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
