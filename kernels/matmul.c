@@ -9,6 +9,7 @@ enum {
     TASKS_PER_THREAD = 4, /* at least, so that the threads end together */
     MOST_SLABS = 4, /* of a task: a chunk of the activations is read from L2 for all of them */
     NARROW_LEAST_OUTS = 16,
+    SMALL_WEIGHTS = 8 << 20,
 };
 
 static int64_t divide_up(int64_t a, int64_t b)
@@ -51,6 +52,13 @@ static int offset_of(const struct matmul_kernels *kernels, enum matmul_format fo
 static bool is_narrow(const struct matmul_shape *shape)
 {
     return shape->n_rows <= MATMUL_NARROW_ROWS;
+}
+
+/* So few weights that meeting at a barrier, to share out activations and tasks, would cost more
+ * than it saves: each thread then rounds the few activations for itself, and takes its share. */
+static bool is_small(const struct matmul_shape *shape)
+{
+    return is_narrow(shape) && shape->n_k * shape->n_out <= SMALL_WEIGHTS;
 }
 
 /* ---- The work buffer: tiles of activations, then each thread's panel ---- */
@@ -135,7 +143,8 @@ size_t matmul_work_bytes(enum kernel_isa isa, const struct matmul_shape *shape, 
 {
     const struct matmul_kernels *kernels = kernels_of(isa);
     struct carver measure = {0};
-    carve_activations(kernels, shape, &measure);
+    for (int i = 0; i < (is_small(shape) ? n_threads : 1); i++)
+        carve_activations(kernels, shape, &measure);
     for (int i = 0; i < n_threads; i++)
         carve_scratch(kernels, shape, &measure);
     return measure.used;
@@ -143,15 +152,16 @@ size_t matmul_work_bytes(enum kernel_isa isa, const struct matmul_shape *shape, 
 
 /* ---- The products ---- */
 
+/* Every n-th row, from row `first_of_all` on. */
 static void quantize_rows(const struct matmul_kernels *kernels, const struct matmul_args *args,
-                          const struct activations *a, const struct kernel_team *team)
+                          const struct activations *a, int first_of_all, int n)
 {
     int offset = offset_of(kernels, args->shape.format);
     for (int64_t tile = 0; tile < a->n_tiles; tile++) {
         struct matmul_tile t = tile_of(a, tile);
         int64_t first = first_row(a, tile);
         for (int64_t row = 0; row < t.n_rows; row++) {
-            if ((first + row) % team->nth != team->ith)
+            if ((first + row) % n != first_of_all)
                 continue;
             const float *x =
                 (const float *)((const char *)args->x + (size_t)(first + row) * args->x_stride);
@@ -232,6 +242,15 @@ static void run_narrow(const struct matmul_kernels *kernels, const struct matmul
         kernels->narrow(args, &a->all, i * step, smaller((i + 1) * step, n_out));
 }
 
+static void run_small(const struct matmul_kernels *kernels, const struct matmul_args *args,
+                      const struct activations *a, const struct kernel_team *team)
+{
+    int64_t n_out = args->shape.n_out;
+    quantize_rows(kernels, args, a, 0, 1);
+    kernels->narrow(args, &a->all, n_out * team->ith / team->nth,
+                    n_out * (team->ith + 1) / team->nth);
+}
+
 bool matmul_handles(enum kernel_isa isa, const struct matmul_shape *shape)
 {
     return kernels_of(isa) != NULL && matmul_traits(shape->format).block_values != 0 &&
@@ -243,11 +262,18 @@ void matmul_run(enum kernel_isa isa, const struct matmul_args *args, const struc
 {
     const struct matmul_kernels *kernels = kernels_of(isa);
     struct carver carver = {args->work, 0};
-    struct activations a = carve_activations(kernels, &args->shape, &carver);
+    struct activations a = {0};
+    if (is_small(&args->shape)) {
+        for (int i = 0; i <= team->ith; i++)
+            a = carve_activations(kernels, &args->shape, &carver);
+        run_small(kernels, args, &a, team);
+        return;
+    }
+    a = carve_activations(kernels, &args->shape, &carver);
     struct scratch scratch = {0};
     for (int i = 0; i <= team->ith; i++)
         scratch = carve_scratch(kernels, &args->shape, &carver);
-    quantize_rows(kernels, args, &a, team);
+    quantize_rows(kernels, args, &a, team->ith, team->nth);
     if (is_narrow(&args->shape))
         run_narrow(kernels, args, &a, team);
     else
