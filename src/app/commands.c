@@ -248,6 +248,9 @@ static void print_status(const struct json *h)
     printf("speed     reads %.1f, writes %.1f tokens/s\n",
            json_number(json_get(speed, "prefill_tokens_per_s")),
            json_number(json_get(speed, "decode_tokens_per_s")));
+    struct str kernels = json_string(json_get(h, "kernels"));
+    if (kernels.len > 0)
+        printf("kernels   %.*s\n", (int)kernels.len, kernels.ptr);
     printf("memory    %.*s GB free (%.*s)\n", (int)free_gb.len, free_gb.ptr, (int)level.len,
            level.ptr);
 }

@@ -32,6 +32,8 @@ enum option_type {
     X(THREADS, "threads", NUMBER, "0", 0, 512, "N", "threads that compute; 0: as measured")        \
     X(FLASH_ATTENTION, "flash-attention", TEXT, "auto", 0, 0, "auto|on|off",                       \
       "form of attention; auto: the faster one, as measured")                                      \
+    X(KERNELS, "kernels", TEXT, "auto", 0, 0, "auto|off|avx2|avx512|avx512-vnni|neon|neon-i8mm",   \
+      "compute kernels; auto: the best that this processor has, if measured to be faster")         \
     X(TUNE, "tune", TEXT, "auto", 0, 0, "auto|now|never",                                          \
       "measure what is fastest here: at the first start of a model, now, or never")                \
     X(REPACK, "repack", FLAG, "false", 0, 0, "", "keep a second, repacked copy of the weights")    \

@@ -42,6 +42,26 @@ static enum status read_flash(const struct options *o, enum model_flash *out, st
     return error_set(err, STATUS_INVALID, "--flash-attention: should be auto, on or off");
 }
 
+/* *out_is_auto: to be measured against ggml's own. */
+static enum status read_kernels(const struct options *o, enum kernel_isa *out, bool *out_is_auto,
+                                struct error *err)
+{
+    const char *text = option_text(o, OPTION_KERNELS);
+    *out = isa_best();
+    *out_is_auto = strcmp(text, "auto") == 0;
+    if (*out_is_auto)
+        return STATUS_OK;
+    if (!isa_from_name(text, out))
+        return error_set(err, STATUS_INVALID,
+                         "--kernels: should be auto, off, avx2, avx512, avx512-vnni, neon or "
+                         "neon-i8mm");
+    if (!isa_is_here(*out))
+        return error_set(err, STATUS_INVALID,
+                         "--kernels: this processor has no %s; the best that it has is %s", text,
+                         isa_name(isa_best()));
+    return STATUS_OK;
+}
+
 static enum status make_key(struct tuning *t, const struct options *o, const char *model_path,
                             struct error *err)
 {
@@ -53,9 +73,10 @@ static enum status make_key(struct tuning *t, const struct options *o, const cha
     bench_llama_describe(&t->key);
     strbuf_append_cstr(&t->key, "; ");
     cpu_name(&t->key);
-    strbuf_printf(&t->key, ", %u cores of %u; flash %s, threads %s, repack %s", cpu_usable(),
-                  cpu_physical(), option_text(o, OPTION_FLASH_ATTENTION),
-                  option_text(o, OPTION_THREADS), option_text(o, OPTION_REPACK));
+    strbuf_printf(&t->key, ", %u cores of %u; kernels %s, flash %s, threads %s, repack %s",
+                  cpu_usable(), cpu_physical(), option_text(o, OPTION_KERNELS),
+                  option_text(o, OPTION_FLASH_ATTENTION), option_text(o, OPTION_THREADS),
+                  option_text(o, OPTION_REPACK));
     return strbuf_status(&t->key);
 }
 
@@ -80,10 +101,10 @@ static bool recall(struct tuning *t)
     if (!record.is_settled && record.n_attempts < MOST_ATTEMPTS)
         return false;
     t->choice = record.choice;
-    log_info("tune: as measured before: flash attention %s, %u threads to read and %u to write, "
-             "%u rows a step",
-             record.choice.flash == MODEL_FLASH_ON ? "on" : "off", record.choice.n_threads_batch,
-             record.choice.n_threads, record.choice.n_step_rows);
+    log_info("tune: as measured before: kernels %s, flash attention %s, %u threads to read and %u "
+             "to write, %u rows a step",
+             isa_name(record.choice.kernels), record.choice.flash == MODEL_FLASH_ON ? "on" : "off",
+             record.choice.n_threads_batch, record.choice.n_threads, record.choice.n_step_rows);
     return true;
 }
 
@@ -94,16 +115,20 @@ enum status tuning_prepare(struct tuning *t, const struct options *o, const char
     strbuf_init(&t->key, KEY_BYTES);
     enum tune_when when = TUNE_AUTO;
     enum model_flash flash = MODEL_FLASH_AUTO;
+    enum kernel_isa kernels = KERNEL_ISA_NONE;
+    bool compares_kernels = false;
     enum status st = read_when(o, &when, err);
     if (st == STATUS_OK)
         st = read_flash(o, &flash, err);
+    if (st == STATUS_OK)
+        st = read_kernels(o, &kernels, &compares_kernels, err);
     if (st != STATUS_OK)
         return st;
 
     uint32_t asked = (uint32_t)option_number(o, OPTION_THREADS);
     uint32_t usable = cpu_usable();
     bool has_gpu = option_number(o, OPTION_GPU_LAYERS) > 0;
-    t->choice = tune_default(asked != 0 ? asked : usable, has_gpu);
+    t->choice = tune_default(asked != 0 ? asked : usable, has_gpu, kernels);
     if (flash != MODEL_FLASH_AUTO)
         t->choice.flash = flash;
     if (when == TUNE_NEVER || has_gpu)
@@ -116,6 +141,7 @@ enum status tuning_prepare(struct tuning *t, const struct options *o, const char
     bool is_asked = when == TUNE_NOW;
     t->request = (struct tune_request){
         .start = t->choice,
+        .compares_kernels = compares_kernels,
         .budget_ms = is_asked ? ASKED_BUDGET_MS : BUDGET_MS,
         .limit_ms = is_asked ? ASKED_LIMIT_MS : LIMIT_MS,
         .insists = is_asked,

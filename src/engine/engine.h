@@ -31,6 +31,7 @@ struct engine_status {
     uint32_t cells_used, cells_total;
     uint32_t prefill_done, prefill_total;             /* tokens of the prompt being read now */
     double prefill_tokens_per_s, decode_tokens_per_s; /* recent, else measured; 0: not known */
+    const char *kernels; /* which compute; NULL where there are none, or not loaded yet */
     uint64_t weights_bytes, kv_bytes;
 
     /* Prompts on disk. */

@@ -574,6 +574,7 @@ static void local_get_status(struct engine *engine, struct engine_status *out)
     out->prefill_total = stats.prefill_total;
     out->prefill_tokens_per_s = or_measured(stats.prefill_tokens_per_s, info->prefill_tokens_per_s);
     out->decode_tokens_per_s = or_measured(stats.decode_tokens_per_s, info->decode_tokens_per_s);
+    out->kernels = info->kernels;
     out->weights_bytes = info->weights_bytes;
     out->kv_bytes = info->kv_bytes_per_cell * info->n_cells;
     describe_store(e, out);

@@ -12,7 +12,7 @@ enum {
     NAME_HASH_CHARS = 16,
     MOST_THREADS = 512,
     MOST_POLL = 100,
-    FORMAT_VERSION = 1,
+    FORMAT_VERSION = 2,
 };
 
 static const char *const flash_names[] = {
@@ -65,6 +65,17 @@ static bool read_flash(const struct json *object, enum model_flash *out)
     return false;
 }
 
+static bool read_kernels(const struct json *object, enum kernel_isa *out)
+{
+    char name[32];
+    struct str text = json_string(json_get(object, "kernels"));
+    if (text.len >= sizeof name)
+        return false;
+    memcpy(name, text.ptr, text.len);
+    name[text.len] = '\0';
+    return isa_from_name(name, out) && isa_is_here(*out);
+}
+
 static bool is_step(uint32_t n)
 {
     return (n & (n - 1)) == 0; /* the range is checked before */
@@ -79,7 +90,7 @@ static bool read_record(const struct json *root, struct str key, struct tune_rec
     return read_count(root, "version", FORMAT_VERSION, FORMAT_VERSION, &version) &&
            str_equal(json_string(json_get(root, "key")), key) && json_type(settled) == JSON_BOOL &&
            read_count(root, "attempts", 0, UINT16_MAX, &out->n_attempts) &&
-           read_flash(root, &c->flash) &&
+           read_kernels(root, &c->kernels) && read_flash(root, &c->flash) &&
            read_count(root, "threads", 1, MOST_THREADS, &c->n_threads) &&
            read_count(root, "threads_batch", 1, MOST_THREADS, &c->n_threads_batch) &&
            read_count(root, "poll", 0, MOST_POLL, &c->poll) &&
@@ -118,6 +129,7 @@ static void print_record(struct strbuf *out, struct str key, const struct tune_r
     json_field_int(&w, "measured_at", clock_wall_s());
     json_field_bool(&w, "settled", record->is_settled);
     json_field_int(&w, "attempts", record->n_attempts);
+    json_field_cstr(&w, "kernels", isa_name(c->kernels));
     json_field_cstr(&w, "flash_attention", flash_names[c->flash]);
     json_field_int(&w, "threads", c->n_threads);
     json_field_int(&w, "threads_batch", c->n_threads_batch);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "kernels/hook.h"
 #include "model/llama_guard.h"
 
 enum {
@@ -270,6 +271,7 @@ static double time_rows(struct tune_bench *base, const struct tune_setting *sett
     INVARIANT(n_rows >= 1 && n_rows <= b->options.n_step_rows);
     if (!use_threads(b, setting) || (b->contexts[flash] == NULL && !prepare(b, flash)))
         return 0;
+    kernels_use(setting->kernels);
     attach(b, flash);
 
     if (n_rows == 1)

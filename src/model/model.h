@@ -40,6 +40,7 @@ struct model_info {
     bool can_share_prefix; /* false for recurrent models: only whole sequences can be reused */
     model_token bos;       /* MODEL_NO_TOKEN where prompts have none */
     double prefill_tokens_per_s, decode_tokens_per_s; /* as measured once; 0: not known */
+    const char *kernels;      /* which compute: isa_name(); NULL where there are none */
     struct str chat_template; /* Jinja source, "" where the model has none */
     char bos_text[64];
     char eos_text[64];

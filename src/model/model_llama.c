@@ -85,8 +85,8 @@ static void init_library(void)
 {
     llama_log_set(forward_log, NULL);
     llama_backend_init();
-    if (kernels_install())
-        kernels_use(isa_best());
+    if (!kernels_install())
+        log_warn("model: this ggml is not the one that the kernels are for; they are off");
 }
 
 /* ---- Vocabulary: any thread ---- */
@@ -365,8 +365,10 @@ static enum status choose_how(struct model_llama *ml, const struct model_llama_o
                               struct error *err)
 {
     ml->how = options->how;
-    if (options->tune == NULL)
+    if (options->tune == NULL) {
+        kernels_use(ml->how.kernels);
         return STATUS_OK;
+    }
     *options->tuned = (struct tune_result){.state = TUNE_NONE, .choice = ml->how};
     struct bench_llama_options bench_options = {
         .weights = ml->weights,
@@ -378,11 +380,12 @@ static enum status choose_how(struct model_llama *ml, const struct model_llama_o
         .arg = ml,
     };
     struct tune_bench *bench = bench_llama_create(&bench_options);
-    if (bench == NULL)
-        return STATUS_OK;
-    tune_run(bench, options->tune, options->tuned);
-    bench_llama_destroy(bench);
-    ml->how = options->tuned->choice;
+    if (bench != NULL) {
+        tune_run(bench, options->tune, options->tuned);
+        bench_llama_destroy(bench);
+        ml->how = options->tuned->choice;
+    }
+    kernels_use(ml->how.kernels);
     return ml->was_given_up ? given_up(err) : STATUS_OK;
 }
 
@@ -530,6 +533,7 @@ static enum status describe(struct model_llama *ml, const struct model_llama_opt
     info->chat_template = str_from(ml->template_text);
     info->prefill_tokens_per_s = ml->how.prefill_tokens_per_s;
     info->decode_tokens_per_s = ml->how.decode_tokens_per_s;
+    info->kernels = isa_name(kernels_in_use());
     return fingerprint(ml, options->path, facts, flash_type(ml->how.flash), info->fingerprint, err);
 }
 

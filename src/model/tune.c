@@ -16,6 +16,7 @@ enum {
 static const double LEAST_SHARE = 0.8;
 
 /* A change has to gain this much. */
+static const double KERNELS_MARGIN = 0.03;
 static const double FLASH_MARGIN = 0.03;
 static const double THREADS_MARGIN = 0.05;
 /* Threads that spin take a core from the server's own threads and keep a laptop warm. */
@@ -37,6 +38,16 @@ static const struct work TURN = {TUNE_READ_TOKENS, TUNE_WRITTEN_TOKENS};
 static const struct work READING = {1, 0};
 static const struct work WRITING = {0, 1};
 
+/* What a token costs is noted apart for each way of computing it. */
+enum form { FORM_PLAIN, FORM_FLASH, FORM_KERNELS, FORMS };
+
+static enum form form_of(const struct tune_setting *setting)
+{
+    return setting->kernels != KERNEL_ISA_NONE ? FORM_KERNELS
+           : setting->flash                    ? FORM_FLASH
+                                               : FORM_PLAIN;
+}
+
 struct run {
     struct tune_bench *bench;
     const struct tune_request *request;
@@ -47,14 +58,17 @@ struct run {
     unsigned n_disturbed;
     bool was_cut; /* a comparison was left out for lack of time */
     unsigned n_noisy;
-    bool is_unsettled;                        /* the form of attention was not decided */
-    double best_read_us[2], best_write_us[2]; /* by form */
+    bool is_unsettled; /* kernels or the form of attention were not decided */
+    double best_read_us[FORMS], best_write_us[FORMS];
 };
 
-struct tune_choice tune_default(uint32_t n_threads, bool has_gpu)
+struct tune_choice tune_default(uint32_t n_threads, bool has_gpu, enum kernel_isa kernels)
 {
     return (struct tune_choice){
-        .flash = has_gpu ? MODEL_FLASH_AUTO : MODEL_FLASH_OFF,
+        .kernels = kernels,
+        .flash = has_gpu                      ? MODEL_FLASH_AUTO
+                 : kernels != KERNEL_ISA_NONE ? MODEL_FLASH_ON
+                                              : MODEL_FLASH_OFF,
         .n_threads = n_threads,
         .n_threads_batch = n_threads,
         .poll = 0,
@@ -137,8 +151,9 @@ static double time_rows(struct run *r, const struct tune_setting *setting, uint3
     if (us <= 0)
         return 0;
     double *best = n_rows == 1 ? r->best_write_us : r->best_read_us;
-    if (best[setting->flash] <= 0 || us < best[setting->flash])
-        best[setting->flash] = us;
+    enum form form = form_of(setting);
+    if (best[form] <= 0 || us < best[form])
+        best[form] = us;
     return us;
 }
 
@@ -188,16 +203,42 @@ static enum tune_verdict compare(struct run *r, const struct side sides[2], stru
 static struct tune_setting setting_of(const struct tune_choice *choice)
 {
     return (struct tune_setting){
+        .kernels = choice->kernels,
         .flash = choice->flash == MODEL_FLASH_ON,
         .n_threads = choice->n_threads,
         .poll = choice->poll,
     };
 }
 
+/* Before the form of attention, which follows from it. */
+static void choose_kernels(struct run *r)
+{
+    if (!r->request->compares_kernels || r->choice.kernels == KERNEL_ISA_NONE)
+        return;
+    struct tune_setting on = setting_of(&r->choice), off = on;
+    on.flash = r->choice.flash != MODEL_FLASH_OFF;
+    off.kernels = KERNEL_ISA_NONE;
+    const struct side sides[2] = {{on, READ_ROWS}, {off, READ_ROWS}};
+    enum tune_verdict verdict = compare(r, sides, TURN, KERNELS_MARGIN);
+    if (r->best_read_us[FORM_KERNELS] > 0 && !r->has_failed)
+        log_info("tune: %u tokens deep, kernels %s read %.1f and write %.1f tokens/s",
+                 r->bench->depth, isa_name(on.kernels), 1e6 / r->best_read_us[FORM_KERNELS],
+                 1e6 / r->best_write_us[FORM_KERNELS]);
+    if (verdict == TUNE_TAKE) {
+        r->choice.kernels = KERNEL_ISA_NONE;
+        log_info("tune: ggml's own kernels are faster here");
+    }
+    r->is_unsettled = verdict == TUNE_NOISE || r->was_cut;
+}
+
 static void choose_flash(struct run *r)
 {
     if (r->choice.flash != MODEL_FLASH_AUTO)
         return;
+    if (r->choice.kernels != KERNEL_ISA_NONE) {
+        r->choice.flash = MODEL_FLASH_ON;
+        return;
+    }
     r->choice.flash = MODEL_FLASH_OFF;
     struct tune_setting off = setting_of(&r->choice), on = off;
     on.flash = true;
@@ -205,14 +246,14 @@ static void choose_flash(struct run *r)
     enum tune_verdict verdict = compare(r, sides, TURN, FLASH_MARGIN);
     if (verdict == TUNE_TAKE)
         r->choice.flash = MODEL_FLASH_ON;
-    r->is_unsettled = verdict == TUNE_NOISE || r->was_cut;
-    if (r->best_read_us[0] > 0 && r->best_read_us[1] > 0 && !r->has_failed)
-        log_info("tune: %u tokens deep, flash attention off reads %.1f and writes %.1f tokens/s, "
-                 "on %.1f and %.1f: %s%s",
-                 r->bench->depth, 1e6 / r->best_read_us[0], 1e6 / r->best_write_us[0],
-                 1e6 / r->best_read_us[1], 1e6 / r->best_write_us[1],
-                 r->choice.flash == MODEL_FLASH_ON ? "on" : "off",
-                 r->is_unsettled ? " (unsteady)" : "");
+    r->is_unsettled = r->is_unsettled || verdict == TUNE_NOISE || r->was_cut;
+    if (r->best_read_us[FORM_PLAIN] > 0 && r->best_read_us[FORM_FLASH] > 0 && !r->has_failed)
+        log_info(
+            "tune: %u tokens deep, flash attention off reads %.1f and writes %.1f tokens/s, "
+            "on %.1f and %.1f: %s%s",
+            r->bench->depth, 1e6 / r->best_read_us[FORM_PLAIN], 1e6 / r->best_write_us[FORM_PLAIN],
+            1e6 / r->best_read_us[FORM_FLASH], 1e6 / r->best_write_us[FORM_FLASH],
+            r->choice.flash == MODEL_FLASH_ON ? "on" : "off", r->is_unsettled ? " (unsteady)" : "");
 }
 
 /* The better number of threads for `work`, all of them tried. */
@@ -267,7 +308,8 @@ static void choose_step(struct run *r)
 static void note_speed(struct run *r)
 {
     struct tune_setting setting = setting_of(&r->choice);
-    double *write_us = &r->best_write_us[setting.flash], *read_us = &r->best_read_us[setting.flash];
+    enum form form = form_of(&setting);
+    double *write_us = &r->best_write_us[form], *read_us = &r->best_read_us[form];
     if (*write_us <= 0)
         time_rows(r, &setting, 1);
     setting.n_threads = r->choice.n_threads_batch;
@@ -287,7 +329,8 @@ static void finish(const struct run *r, struct tune_result *out)
         .choice = is_settled ? r->choice : r->request->start,
     };
     if (out->choice.flash == MODEL_FLASH_AUTO)
-        out->choice.flash = MODEL_FLASH_OFF;
+        out->choice.flash =
+            out->choice.kernels != KERNEL_ISA_NONE ? MODEL_FLASH_ON : MODEL_FLASH_OFF;
     out->choice.prefill_tokens_per_s = r->choice.prefill_tokens_per_s;
     out->choice.decode_tokens_per_s = r->choice.decode_tokens_per_s;
 }
@@ -303,6 +346,7 @@ void tune_run(struct tune_bench *b, const struct tune_request *request, struct t
     };
     log_info("tune: measuring how this model runs fastest here, once; at most about %u s",
              request->budget_ms / 1000);
+    choose_kernels(&r);
     choose_flash(&r);
     r.choice.n_threads = choose_threads(&r, r.choice.n_threads, WRITING, "writing");
     r.choice.n_threads_batch = choose_threads(&r, r.choice.n_threads_batch, READING, "reading");

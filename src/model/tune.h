@@ -2,10 +2,11 @@
  *
  * Times come through struct tune_bench: bench_llama.c on real weights, numbers in the tests.
  *
- * What is compared, each with what was chosen before it: attention in its flash form or not, the
- * number of threads (for reading and for writing), whether waiting threads spin, and how many rows
- * are computed at once.  The measure is the work of an agent's turn (TUNE_READ_TOKENS read,
- * TUNE_WRITTEN_TOKENS written) at the depth of its conversations.
+ * What is compared, each with what was chosen before it: Pensieve's kernels or ggml's own,
+ * attention in its flash form or not (the kernels know the flash form only, so with them there is
+ * no choice), the number of threads (for reading and for writing), whether waiting threads spin,
+ * and how many rows are computed at once.  The measure is the work of an agent's turn
+ * (TUNE_READ_TOKENS read, TUNE_WRITTEN_TOKENS written) at the depth of its conversations.
  *
  * Noise.  Two alternatives are timed in turn (A B, B A, A B), and only the ratios inside the pairs
  * are judged.  Another than the default is taken where every pair agrees and the median is better
@@ -20,6 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/isa.h"
+
 enum {
     TUNE_MOST_CANDIDATES = 3,
     TUNE_READ_TOKENS = 1024, /* a tool's result and what surrounds it */
@@ -32,6 +35,7 @@ enum model_flash { MODEL_FLASH_AUTO, MODEL_FLASH_ON, MODEL_FLASH_OFF };
 
 /* How a model is run. */
 struct tune_choice {
+    enum kernel_isa kernels;  /* NONE: ggml's own */
     enum model_flash flash;   /* AUTO: as libllama thinks best (layers on a GPU) */
     uint32_t n_threads;       /* while one row at a time is computed: writing */
     uint32_t n_threads_batch; /* while many are: reading */
@@ -40,10 +44,11 @@ struct tune_choice {
     double prefill_tokens_per_s, decode_tokens_per_s; /* at tune_bench.depth; 0: not measured */
 };
 
-/* Today's values, where nothing was measured. */
-struct tune_choice tune_default(uint32_t n_threads, bool has_gpu);
+/* Today's values, where nothing was measured: with kernels the flash form, which is theirs. */
+struct tune_choice tune_default(uint32_t n_threads, bool has_gpu, enum kernel_isa kernels);
 
 struct tune_setting {
+    enum kernel_isa kernels;
     bool flash;
     uint32_t n_threads;
     uint32_t poll;
@@ -59,7 +64,9 @@ struct tune_bench {
 };
 
 struct tune_request {
-    struct tune_choice start; /* the default; flash AUTO: compare, and off if in doubt */
+    struct tune_choice start; /* the default; flash AUTO: on with kernels, else compare, and off if
+                                 in doubt */
+    bool compares_kernels;    /* start.kernels with none */
     /* Numbers of threads to try besides start.n_threads. */
     uint32_t threads[TUNE_MOST_CANDIDATES];
     size_t n_threads;

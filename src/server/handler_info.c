@@ -79,6 +79,8 @@ static void print_engine(const struct engine_status *e, struct json_out *w)
     json_key(w, "decode_tokens_per_s");
     json_double(w, e->decode_tokens_per_s);
     json_object_end(w);
+    if (e->kernels != NULL)
+        json_field_cstr(w, "kernels", e->kernels);
 }
 
 static void print_store(const struct engine_status *e, struct json_out *w)

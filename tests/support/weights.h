@@ -41,7 +41,7 @@ static inline struct model *weights_load(const char *path, uint32_t n_cells, uin
     struct model_llama_options options = {.path = path,
                                           .n_cells = n_cells,
                                           .n_sequences = n_sequences,
-                                          .how = tune_default(1, false)};
+                                          .how = tune_default(1, false, isa_best())};
     struct model *m;
     struct error err = {0};
     if (model_llama_load(&options, &m, &err) != STATUS_OK)

@@ -20,7 +20,8 @@ struct place {
 static const struct tune_record record = {
     .is_settled = true,
     .n_attempts = 2,
-    .choice = {.flash = MODEL_FLASH_ON,
+    .choice = {.kernels = KERNEL_ISA_NONE,
+               .flash = MODEL_FLASH_ON,
                .n_threads = 3,
                .n_threads_batch = 6,
                .poll = 50,
@@ -87,7 +88,8 @@ static void test_tune_store__a_spoiled_file_counts_as_none(void **state)
 {
     const struct place *p = *state;
     static const char *const spoils[][2] = {
-        {"\"version\":1", "\"version\":2"},
+        {"\"version\":2", "\"version\":1"},
+        {"\"kernels\":\"off\"", "\"kernels\":\"mmx\""},
         {"\"settled\":true", "\"settled\":1"},
         {"\"attempts\":2", "\"attempts\":-1"},
         {"\"flash_attention\":\"on\"", "\"flash_attention\":\"maybe\""},

@@ -10,12 +10,13 @@ enum {
     START_MS = 1000,
     BUDGET_MS = 60 * 1000,
     DEPTH = 6144,
+    KERNELS = 2, /* the third form: flash attention by our kernels */
 };
 
 /* Microseconds a row. */
 struct machine {
     struct tune_bench base;         /* first: pointers are cast */
-    double read_us[2], write_us[2]; /* by form */
+    double read_us[3], write_us[3]; /* by form */
     double spinning;                /* factor on writing with poll */
     double read_threads[9];         /* factors by number of threads; 0 counts as 1 */
     double write_threads[9];
@@ -43,7 +44,8 @@ static double time_rows(struct tune_bench *base, const struct tune_setting *s, u
     if (m->n_calls == m->fail_at)
         return 0;
     base->share = m->n_calls >= m->busy_from && m->n_calls < m->busy_from + m->n_busy ? 0.6 : 0.99;
-    double us = n_rows == 1 ? m->write_us[s->flash] : m->read_us[s->flash];
+    int form = s->kernels != KERNEL_ISA_NONE ? KERNELS : s->flash;
+    double us = n_rows == 1 ? m->write_us[form] : m->read_us[form];
     if (n_rows == 1 && s->poll > 0)
         us *= or_one(m->spinning);
     if (n_rows == 128 || n_rows == 256)
@@ -59,8 +61,8 @@ static struct machine machine_of(double read_off, double read_on, double write_o
     clock_freeze(START_MS);
     return (struct machine){
         .base = {.time_rows = time_rows, .depth = DEPTH, .share = 1},
-        .read_us = {read_off, read_on},
-        .write_us = {write_off, write_on},
+        .read_us = {read_off, read_on, read_off},
+        .write_us = {write_off, write_on, write_off},
         .now_ms = START_MS,
         .call_ms = 10,
     };
@@ -68,7 +70,8 @@ static struct machine machine_of(double read_off, double read_on, double write_o
 
 static struct tune_request request_of(enum model_flash flash)
 {
-    struct tune_request request = {.start = tune_default(4, false), .budget_ms = BUDGET_MS};
+    struct tune_request request = {.start = tune_default(4, false, KERNEL_ISA_NONE),
+                                   .budget_ms = BUDGET_MS};
     request.start.flash = flash;
     return request;
 }
@@ -207,7 +210,7 @@ static void test_tune__chooses_threads_for_reading_and_writing_apart(void **stat
     (void)state;
     struct tune_request request = request_of(MODEL_FLASH_OFF);
     request.n_threads = tune_thread_candidates(8, 4, request.threads);
-    request.start = tune_default(8, false);
+    request.start = tune_default(8, false, KERNEL_ISA_NONE);
     struct machine m = machine_of(1000, 1000, 1000, 1000);
     m.write_threads[4] = 0.8;
     m.write_threads[2] = 1.5;
@@ -341,6 +344,54 @@ static void test_tune__thread_candidates(void **state)
     assert_int_equal(out[1], 4);
 }
 
+static struct tune_result run_with_kernels(double read_us, double write_us, bool compares)
+{
+    struct tune_request request = request_of(MODEL_FLASH_AUTO);
+    request.start.kernels = KERNEL_ISA_AVX2;
+    request.compares_kernels = compares;
+    struct machine m = machine_of(1000, 900, 1000, 900);
+    m.read_us[KERNELS] = read_us;
+    m.write_us[KERNELS] = write_us;
+    return run(&m, &request);
+}
+
+static void test_tune__kernels_stay_and_bring_their_form_of_attention(void **state)
+{
+    (void)state;
+    struct tune_result result = run_with_kernels(400, 500, true);
+    assert_int_equal(result.state, TUNE_SETTLED);
+    assert_int_equal(result.choice.kernels, KERNEL_ISA_AVX2);
+    assert_int_equal(result.choice.flash, MODEL_FLASH_ON);
+    assert_true(result.choice.prefill_tokens_per_s == 1e6 / 400);
+    assert_true(result.choice.decode_tokens_per_s == 1e6 / 500);
+}
+
+static void test_tune__kernels_that_are_slower_here_are_not_used(void **state)
+{
+    (void)state;
+    struct tune_result result = run_with_kernels(1200, 1200, true);
+    assert_int_equal(result.state, TUNE_SETTLED);
+    assert_int_equal(result.choice.kernels, KERNEL_ISA_NONE);
+    assert_int_equal(result.choice.flash, MODEL_FLASH_ON); /* ggml's two were compared then */
+    assert_true(result.choice.prefill_tokens_per_s == 1e6 / 900);
+}
+
+static void test_tune__kernels_that_the_user_named_are_not_compared(void **state)
+{
+    (void)state;
+    struct tune_result result = run_with_kernels(1200, 1200, false);
+    assert_int_equal(result.choice.kernels, KERNEL_ISA_AVX2);
+    assert_int_equal(result.choice.flash, MODEL_FLASH_ON);
+}
+
+static void test_tune__the_default_form_follows_the_kernels(void **state)
+{
+    (void)state;
+    assert_int_equal(tune_default(2, false, KERNEL_ISA_NEON).flash, MODEL_FLASH_ON);
+    assert_int_equal(tune_default(2, false, KERNEL_ISA_NONE).flash, MODEL_FLASH_OFF);
+    assert_int_equal(tune_default(2, true, KERNEL_ISA_NEON).flash, MODEL_FLASH_AUTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +409,10 @@ int main(void)
         cmocka_unit_test(test_tune__begins_nothing_after_its_time),
         cmocka_unit_test(test_tune__judges_pairs_and_not_sums),
         cmocka_unit_test(test_tune__thread_candidates),
+        cmocka_unit_test(test_tune__kernels_stay_and_bring_their_form_of_attention),
+        cmocka_unit_test(test_tune__kernels_that_are_slower_here_are_not_used),
+        cmocka_unit_test(test_tune__kernels_that_the_user_named_are_not_compared),
+        cmocka_unit_test(test_tune__the_default_form_follows_the_kernels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
