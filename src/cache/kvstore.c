@@ -565,7 +565,7 @@ static uint32_t count_common(const struct kvfile_head *head, const model_token *
 
 /* Blocks that begin like the prompt goes on: their tokens stand in the files. */
 static bool find_child(struct kvstore *s, const struct kv_key *parent, const model_token *tokens,
-                       size_t n, struct kvstore_hit *out)
+                       size_t n, bool is_whole, struct kvstore_hit *out)
 {
     struct kv_key keys[MOST_CHILDREN];
     uint64_t parent_short = kv_key_short(parent);
@@ -583,7 +583,7 @@ static bool find_child(struct kvstore *s, const struct kv_key *parent, const mod
         if (st != STATUS_OK || !kv_key_equal(&head.parent, parent))
             continue;
         uint32_t n_common = count_common(&head, tokens, n);
-        if (n_common > out->n_common)
+        if (n_common > out->n_common && (!is_whole || n_common == head.n_tokens))
             *out = (struct kvstore_hit){keys[i], parent_short, head.n_tokens, n_common};
     }
     return out->n_common > 0;
@@ -601,7 +601,13 @@ bool kvstore_find(struct kvstore *s, const struct kv_key *parent, const model_to
             return true;
         }
     }
-    return find_child(s, parent, tokens, n, out);
+    return find_child(s, parent, tokens, n, false, out);
+}
+
+bool kvstore_find_whole(struct kvstore *s, const struct kv_key *parent, const model_token *tokens,
+                        size_t n, struct kvstore_hit *out)
+{
+    return find_child(s, parent, tokens, n, true, out);
 }
 
 enum status kvstore_load(struct kvstore *s, const struct kvstore_hit *hit,

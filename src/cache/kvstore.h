@@ -75,6 +75,10 @@ MUST_USE enum status kvstore_put(struct kvstore *s, const struct kvfile_head *he
 bool kvstore_find(struct kvstore *s, const struct kv_key *parent, const model_token *tokens,
                   size_t n, struct kvstore_hit *out);
 
+/* The same, only of blocks whose tokens are all the prompt's next ones. */
+bool kvstore_find_whole(struct kvstore *s, const struct kv_key *parent, const model_token *tokens,
+                        size_t n, struct kvstore_hit *out);
+
 /* The model's data of a block, checked; *out is valid until the next call.  STATUS_NOT_FOUND: it is
  * gone, or was damaged and is gone now; STATUS_NO_MEMORY. */
 MUST_USE enum status kvstore_load(struct kvstore *s, const struct kvstore_hit *hit,

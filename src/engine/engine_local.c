@@ -88,15 +88,13 @@ static bool note_progress(float fraction, void *arg)
 }
 
 /* Without a store the engine only computes more. */
-static void open_store(struct engine_local *e, const struct model_info *info)
+static void open_store(struct engine_local *e)
 {
     struct error err;
     if (e->store_folder == NULL)
         return;
     e->options.store.folder = e->store_folder;
-    if (!info->can_share_prefix)
-        log_info("engine: %s can't share prompts, so none are kept on disk", e->model_name);
-    else if (kvstore_open(&e->options.store, &e->store, &err) != STATUS_OK)
+    if (kvstore_open(&e->options.store, &e->store, &err) != STATUS_OK)
         log_warn("engine: prompts are not kept on disk: %s", err.message);
 }
 
@@ -112,7 +110,7 @@ static enum status load_parts(struct engine_local *e)
         return st;
     }
     e->model = m;
-    open_store(e, &m->info);
+    open_store(e);
     struct sched_options options = {
         .max_running = e->options.parallel,
         .max_jobs = LIMIT_TURNS,

@@ -122,8 +122,8 @@ struct model_ops {
     bool (*seq_remove)(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end);
 
     /* What the pool holds of positions [begin, end), in the model's own form, which seq_load of a
-     * model with the same fingerprint reads; the caller frees it (mem_free).  Only where
-     * can_share_prefix.  STATUS_NO_MEMORY, _INTERNAL. */
+     * model with the same fingerprint reads; the caller frees it (mem_free).  Without
+     * can_share_prefix, only all of a sequence.  STATUS_NO_MEMORY, _INTERNAL. */
     enum status (*seq_save)(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end,
                             char **out, size_t *out_bytes);
 

@@ -186,22 +186,15 @@ static bool llama_model_seq_remove(struct model *m, uint32_t sequence, uint32_t 
                                (llama_pos)begin, end == UINT32_MAX ? -1 : (llama_pos)end);
 }
 
-/* The states of libllama are of whole sequences, so a part of one is copied (which costs next to
- * nothing) to the scratch sequence, and that is taken. */
-static enum status llama_model_seq_save(struct model *m, uint32_t sequence, uint32_t begin,
-                                        uint32_t end, char **out, size_t *out_bytes)
+/* All that the pool holds of a sequence. */
+static enum status take_state(struct model_llama *ml, llama_seq_id sequence, char **out,
+                              size_t *out_bytes)
 {
-    struct model_llama *ml = llama_of(m);
-    INVARIANT(m->info.can_share_prefix && begin < end);
-    llama_memory_t memory = llama_get_memory(ml->context);
-    llama_memory_seq_cp(memory, (llama_seq_id)sequence, ml->scratch, (llama_pos)begin,
-                        (llama_pos)end);
-    size_t n_bytes = llama_state_seq_get_size(ml->context, ml->scratch);
+    size_t n_bytes = llama_state_seq_get_size(ml->context, sequence);
     char *data = mem_try_alloc(n_bytes);
     size_t n = 0;
     if (data != NULL)
-        n = llama_state_seq_get_data(ml->context, (uint8_t *)data, n_bytes, ml->scratch);
-    llama_memory_seq_rm(memory, ml->scratch, -1, -1);
+        n = llama_state_seq_get_data(ml->context, (uint8_t *)data, n_bytes, sequence);
     if (n == 0 || n > n_bytes) {
         enum status st = data == NULL ? STATUS_NO_MEMORY : STATUS_INTERNAL;
         mem_free(data);
@@ -212,11 +205,44 @@ static enum status llama_model_seq_save(struct model *m, uint32_t sequence, uint
     return STATUS_OK;
 }
 
+/* The states of libllama are of whole sequences, so a part of one is copied (which costs next to
+ * nothing) to the scratch sequence, and that is taken. */
+static enum status llama_model_seq_save(struct model *m, uint32_t sequence, uint32_t begin,
+                                        uint32_t end, char **out, size_t *out_bytes)
+{
+    struct model_llama *ml = llama_of(m);
+    INVARIANT(begin < end && (m->info.can_share_prefix || begin == 0));
+    if (!m->info.can_share_prefix)
+        return take_state(ml, (llama_seq_id)sequence, out, out_bytes);
+    llama_memory_t memory = llama_get_memory(ml->context);
+    llama_memory_seq_cp(memory, (llama_seq_id)sequence, ml->scratch, (llama_pos)begin,
+                        (llama_pos)end);
+    enum status st = take_state(ml, ml->scratch, out, out_bytes);
+    llama_memory_seq_rm(memory, ml->scratch, -1, -1);
+    return st;
+}
+
+/* A recurrent model keeps the last position only. */
+static enum status load_whole(struct model_llama *ml, uint32_t sequence, uint32_t end,
+                              struct str data)
+{
+    llama_memory_t memory = llama_get_memory(ml->context);
+    size_t n = llama_state_seq_set_data(ml->context, (const uint8_t *)data.ptr, data.len,
+                                        (llama_seq_id)sequence);
+    if (n == data.len &&
+        llama_memory_seq_pos_max(memory, (llama_seq_id)sequence) == (llama_pos)end - 1)
+        return STATUS_OK;
+    llama_memory_seq_rm(memory, (llama_seq_id)sequence, -1, -1);
+    return n == 0 ? STATUS_BUSY : STATUS_CORRUPT;
+}
+
 static enum status llama_model_seq_load(struct model *m, uint32_t sequence, uint32_t begin,
                                         uint32_t from, uint32_t end, struct str data)
 {
     struct model_llama *ml = llama_of(m);
-    INVARIANT(m->info.can_share_prefix && begin <= from && from < end);
+    INVARIANT(begin <= from && from < end && (m->info.can_share_prefix || from == 0));
+    if (!m->info.can_share_prefix)
+        return load_whole(ml, sequence, end, data);
     llama_memory_t memory = llama_get_memory(ml->context);
     size_t n =
         llama_state_seq_set_data(ml->context, (const uint8_t *)data.ptr, data.len, ml->scratch);

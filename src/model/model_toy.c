@@ -328,6 +328,8 @@ static bool toy_seq_remove(struct model *m, uint32_t sequence, uint32_t begin, u
     INVARIANT(sequence < toy->options.n_sequences);
     struct sequence *seq = &toy->sequences[sequence];
     INVARIANT(end >= seq->len || begin >= end); /* a hole would be left behind */
+    if (toy->options.whole_only && begin > 0 && begin < seq->len)
+        return false;
     while (begin < end && seq->len > begin) {
         struct cell *cell = &toy->cells[seq->cells[--seq->len]];
         INVARIANT(cell->position == seq->len);
@@ -352,6 +354,7 @@ static enum status toy_seq_save(struct model *m, uint32_t sequence, uint32_t beg
     INVARIANT(sequence < toy->options.n_sequences);
     const struct sequence *seq = &toy->sequences[sequence];
     INVARIANT(begin < end && end <= seq->len);
+    INVARIANT(m->info.can_share_prefix || (begin == 0 && end == seq->len));
     if (++toy->n_saves == toy->options.fail_save_at)
         return STATUS_NO_MEMORY;
     size_t n = end - begin;
@@ -491,7 +494,7 @@ static void fill_info(struct model_info *info, const struct model_toy_options *o
         .n_sequences = options->n_sequences,
         .n_context_trained = options->n_cells,
         .kv_bytes_per_cell = sizeof(struct cell),
-        .can_share_prefix = true,
+        .can_share_prefix = !options->whole_only,
         .bos = MODEL_NO_TOKEN,
         .chat_template = STR(chat_template),
     };

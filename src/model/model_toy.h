@@ -30,6 +30,7 @@ struct model_toy_options {
     uint32_t step_us;     /* time that a row takes, slept in slices that ask for abort */
     uint32_t
         fail_decode_at;    /* the n-th decode returns MODEL_FAILED, and all later ones; 0: never */
+    bool whole_only;       /* as a recurrent model: a sequence can't lose a part of itself */
     uint32_t fail_save_at; /* the n-th seq_save returns STATUS_NO_MEMORY; 0: none does */
     uint32_t fail_load_at; /* the n-th seq_load returns STATUS_BUSY; 0: none does */
 };

@@ -12,8 +12,9 @@
 #include "base/metrics.h"
 
 enum {
-    STEP_MS = 50,      /* of restoring, between two rounds of the scheduler */
-    MOST_REFUSALS = 3, /* in a row, of a store whose queue is empty */
+    STEP_MS = 50,                      /* of restoring, between two rounds of the scheduler */
+    MOST_REFUSALS = 3,                 /* in a row, of a store whose queue is empty */
+    LARGEST_BYTES = 512 * 1024 * 1024, /* of a snapshot: it is written anew each turn */
 };
 
 struct persist {
@@ -33,7 +34,8 @@ static size_t block_length(size_t n_tokens, size_t begin)
     return left < KVFILE_BLOCK_TOKENS ? left : KVFILE_BLOCK_TOKENS;
 }
 
-/* The first block of a leaf that the store does not have; false where it has them all. */
+/* The first block of a leaf that the store does not have; false where it has them all.  Of a model
+ * that can't share prefixes only the last one counts, which stands for the whole leaf. */
 static bool find_missing(struct persist *ps, const struct prefix_leaf *leaf,
                          struct kvfile_head *out)
 {
@@ -43,7 +45,8 @@ static bool find_missing(struct persist *ps, const struct prefix_leaf *leaf,
     for (size_t begin = 0; begin < n; begin += KVFILE_BLOCK_TOKENS) {
         size_t length = block_length(n, begin);
         struct kv_key key = kv_key_child(&parent, tokens + begin, length);
-        if (kvstore_has(ps->store, &key)) {
+        bool counts = ps->model->info.can_share_prefix || begin + length == n;
+        if (!counts || kvstore_has(ps->store, &key)) {
             parent = key;
             continue;
         }
@@ -71,13 +74,17 @@ static enum save_result save_block(struct persist *ps, struct prefix_leaf *leaf)
     struct kvfile_head head;
     if (!find_missing(ps, leaf, &head))
         return SAVE_NOTHING;
-    uint64_t n_expected = ps->model->info.kv_bytes_per_cell * head.n_tokens;
+    uint32_t begin = ps->model->info.can_share_prefix ? head.begin : 0;
+    uint32_t end = head.begin + head.n_tokens;
+    uint64_t n_expected = ps->model->info.kv_bytes_per_cell * (end - begin);
+    if (n_expected > LARGEST_BYTES)
+        return SAVE_NEVER;
     if (!kvstore_accepts(ps->store, n_expected))
         return SAVE_LATER;
     char *data;
     size_t n_bytes;
-    enum status st = ps->model->ops->seq_save(ps->model, prefix_leaf_sequence(leaf), head.begin,
-                                              head.begin + head.n_tokens, &data, &n_bytes);
+    enum status st = ps->model->ops->seq_save(ps->model, prefix_leaf_sequence(leaf), begin, end,
+                                              &data, &n_bytes);
     if (st != STATUS_OK)
         return st == STATUS_NO_MEMORY ? SAVE_LATER : SAVE_NEVER;
     if (kvstore_put(ps->store, &head, data, n_bytes) == STATUS_OK)
@@ -189,11 +196,9 @@ static size_t load_block(struct persist *ps, struct prefix_leaf *leaf, const mod
     return n_gained;
 }
 
-size_t persist_restore(struct persist *ps, struct prefix_leaf *leaf, const model_token *tokens,
-                       size_t n_tokens)
+static size_t restore_blocks(struct persist *ps, struct prefix_leaf *leaf,
+                             const model_token *tokens, size_t n_tokens)
 {
-    if (ps->store == NULL)
-        return 0;
     size_t n_before = prefix_leaf_length(leaf);
     uint64_t end_ms = clock_now_ms() + STEP_MS;
     struct kv_key parent = chain_end(ps, leaf);
@@ -209,7 +214,62 @@ size_t persist_restore(struct persist *ps, struct prefix_leaf *leaf, const model
             break;
         parent = hit.key;
     } while (clock_now_ms() < end_ms);
-    size_t n_gained = prefix_leaf_length(leaf) - n_before;
+    return prefix_leaf_length(leaf) - n_before;
+}
+
+/* The longest snapshot that the prompt goes on from; *out_begin is where its last block begins. */
+static bool find_snapshot(struct persist *ps, const struct prefix_leaf *leaf,
+                          const model_token *tokens, size_t n, struct kvstore_hit *out,
+                          uint32_t *out_begin)
+{
+    struct kv_key parent = kv_key_root(ps->model->info.fingerprint, prefix_leaf_namespace(leaf));
+    bool is_found = false;
+    for (size_t begin = 0; begin < n; begin += KVFILE_BLOCK_TOKENS) {
+        struct kvstore_hit hit;
+        if (kvstore_find_whole(ps->store, &parent, tokens + begin, n - begin, &hit)) {
+            *out = hit;
+            *out_begin = (uint32_t)begin;
+            is_found = true;
+        }
+        if (n - begin >= KVFILE_BLOCK_TOKENS)
+            parent = kv_key_child(&parent, tokens + begin, KVFILE_BLOCK_TOKENS);
+    }
+    return is_found;
+}
+
+/* A leaf that has something is left as it is: what was counted as reused stays so. */
+static size_t restore_snapshot(struct persist *ps, struct prefix_leaf *leaf,
+                               const model_token *tokens, size_t n_tokens)
+{
+    struct kvstore_hit hit;
+    uint32_t begin;
+    struct kvfile_head head;
+    struct str data;
+    if (prefix_leaf_length(leaf) > 0 ||
+        !find_snapshot(ps, leaf, tokens, n_tokens - 1, &hit, &begin) ||
+        !make_room(ps, begin + hit.n_tokens) ||
+        kvstore_load(ps->store, &hit, &head, &data) != STATUS_OK)
+        return 0;
+    uint32_t end = begin + hit.n_tokens;
+    enum status st = STATUS_CORRUPT;
+    if (head.begin == begin)
+        st = ps->model->ops->seq_load(ps->model, prefix_leaf_sequence(leaf), 0, 0, end, data);
+    if (st == STATUS_CORRUPT)
+        kvstore_discard(ps->store, &hit);
+    if (st != STATUS_OK)
+        return 0;
+    prefix_extend(leaf, tokens, end);
+    return end;
+}
+
+size_t persist_restore(struct persist *ps, struct prefix_leaf *leaf, const model_token *tokens,
+                       size_t n_tokens)
+{
+    if (ps->store == NULL)
+        return 0;
+    size_t n_gained = ps->model->info.can_share_prefix
+                          ? restore_blocks(ps, leaf, tokens, n_tokens)
+                          : restore_snapshot(ps, leaf, tokens, n_tokens);
     metric_add(METRIC_RESTORED_TOKENS, (int64_t)n_gained);
     return n_gained;
 }
@@ -223,7 +283,7 @@ struct persist *persist_create(struct model *m, struct prefix *p, struct kvstore
     *ps = (struct persist){
         .model = m,
         .prefix = p,
-        .store = m->info.can_share_prefix ? store : NULL,
+        .store = store,
         .options = *options,
         .worked_ms = clock_now_ms(),
     };

@@ -7,8 +7,11 @@
  * Back: while a prompt is read, wherever the next tokens of it lie on disk they are taken from
  * there instead of being computed, whole blocks or the common beginning of one.
  *
+ * A model that can't share prefixes has no blocks: all of a leaf goes out as one snapshot, under
+ * the key of its last block, and comes back into an empty leaf of a prompt that goes on from there.
+ *
  * What it is not: it computes nothing and admits nobody.  All of it does nothing where there is no
- * store, or for a model that can't share prefixes.  Owner: the scheduler thread. */
+ * store.  Owner: the scheduler thread. */
 #pragma once
 
 #include "cache/kvstore.h"

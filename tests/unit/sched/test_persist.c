@@ -367,6 +367,35 @@ static void test_persist__a_full_pool_restores_what_fits(void **state)
     unmake(&h);
 }
 
+/* A model that can only keep whole sequences: a conversation goes on from its snapshot. */
+static void test_persist__a_recurrent_model_goes_on_from_where_it_was(void **state)
+{
+    (void)state;
+    struct house h = make();
+    h.toy.whole_only = true;
+    restart(&h);
+    struct strbuf prompt, said;
+    make_prompt(1, 0, 300, &prompt);
+    strbuf_init(&said, 10000);
+    size_t n_known = 0;
+    for (int turn = 0; turn < 8; turn++) {
+        strbuf_clear(&said);
+        check_ask(&h, strbuf_str(&prompt), n_known, &said);
+        n_known = prompt.len + REPLY - 1;
+        strbuf_append_str(&prompt, strbuf_str(&said));
+        strbuf_append_cstr(&prompt, "and what a user says to that ");
+        restart(&h);
+    }
+    struct strbuf other;
+    make_prompt(2, 200, 300, &other); /* there is no snapshot at 200 */
+    strbuf_clear(&said);
+    check_ask(&h, strbuf_str(&other), 0, &said);
+    strbuf_free(&other);
+    strbuf_free(&prompt);
+    strbuf_free(&said);
+    unmake(&h);
+}
+
 static void test_persist__random_days_never_change_an_answer(void **state)
 {
     (void)state;
@@ -419,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_persist__what_cannot_be_saved_is_left_out),
         cmocka_unit_test(test_persist__a_full_disk_costs_no_answer),
         cmocka_unit_test(test_persist__a_full_pool_restores_what_fits),
+        cmocka_unit_test(test_persist__a_recurrent_model_goes_on_from_where_it_was),
         cmocka_unit_test(test_persist__random_days_never_change_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
