@@ -37,6 +37,11 @@ static const struct matmul_kernels *kernels_of(enum kernel_isa isa)
         return &matmul_kernels_avx512;
     case KERNEL_ISA_AVX512_VNNI:
         return &matmul_kernels_avx512_vnni;
+#elif defined(__aarch64__)
+    case KERNEL_ISA_NEON:
+        return &matmul_kernels_neon;
+    case KERNEL_ISA_NEON_I8MM:
+        return &matmul_kernels_neon_i8mm;
 #endif
     default:
         return NULL;

@@ -76,3 +76,5 @@ struct matmul_kernels {
 extern const struct matmul_kernels matmul_kernels_avx2;
 extern const struct matmul_kernels matmul_kernels_avx512;
 extern const struct matmul_kernels matmul_kernels_avx512_vnni;
+extern const struct matmul_kernels matmul_kernels_neon;
+extern const struct matmul_kernels matmul_kernels_neon_i8mm;
