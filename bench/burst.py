@@ -9,6 +9,8 @@ Claude Code sends up to 26 count_tokens at once.  Measured are, against a runnin
     runs and while a prompt of --tokens is read;
   * what a running stream loses when 26 count_tokens come once a second and /health ten times a
     second: streams without and with that, in turn, and the median of the rounds' ratios.
+
+Speed is tokens behind the first delta, as usage counts them: a delta may hold several.
 """
 import argparse
 import concurrent.futures
@@ -60,16 +62,22 @@ class Server:
             raise SystemExit(f"{path}: {answer.status} {content[:200]}")
         return time.monotonic() - begin
 
-    def stream(self, body, on_delta=lambda: None):
-        """The times of its text deltas."""
+    def stream(self, body):
+        """Tokens a second of a streamed answer, from its first delta to its last."""
         connection, answer = self.send("POST", "/v1/messages", dict(body, stream=True))
-        times = []
+        times, n_tokens = [], 0
         for line in answer:
-            if line.startswith(b"data:") and b"text_delta" in line:
+            if not line.startswith(b"data:"):
+                continue
+            event = json.loads(line[5:])
+            if event["type"] == "content_block_delta":
                 times.append(time.monotonic())
-                on_delta()
+            elif event["type"] == "message_delta":
+                n_tokens = event["usage"]["output_tokens"]
         connection.close()
-        return times
+        if len(times) < 2:
+            raise SystemExit(f"a stream of {len(times)} deltas has no speed: {answer.status}")
+        return (n_tokens - 1) / (times[-1] - times[0])
 
 
 def message(content, max_tokens=1):
@@ -88,29 +96,43 @@ def count_burst(server):
 
 @contextlib.contextmanager
 def load(server):
-    """Bursts once a second and /health ten times a second, until the end."""
+    """Bursts once a second and /health ten times a second, at once and until the end; what is asked
+    late is not made up for.  A request that fails ends the measurement."""
     end = threading.Event()
 
     def every(seconds, work):
-        while not end.wait(seconds):
+        while not end.is_set():
+            begin = time.monotonic()
             work()
+            end.wait(max(0, begin + seconds - time.monotonic()))
 
-    workers = [threading.Thread(target=every, args=(1, lambda: count_burst(server))),
-               threading.Thread(target=every, args=(0.1, lambda: server.ask("GET", "/health")))]
-    for worker in workers:
-        worker.start()
-    try:
-        yield
-    finally:
-        end.set()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        workers = [pool.submit(every, 1, lambda: count_burst(server)),
+                   pool.submit(every, 0.1, lambda: server.ask("GET", "/health"))]
+        try:
+            yield
+        finally:
+            end.set()
         for worker in workers:
-            worker.join()
+            worker.result()
 
 
 def speed(server, seed):
-    times = server.stream(dict(message("Count from 1 to 200. " + text(20, seed), 120),
-                               temperature=0))
-    return (len(times) - 1) / (times[-1] - times[0])
+    return server.stream(dict(message("Count from 1 to 200. " + text(20, seed), 120),
+                              temperature=0))
+
+
+def compare_speeds(server, seed):
+    """Alone and under the load, each first in every other round."""
+    def under_load():
+        with load(server):
+            return speed(server, seed)
+
+    speed(server, seed)  # so that both find the prompt read
+    if seed % 2:
+        beside = under_load()
+        return speed(server, seed), beside
+    return speed(server, seed), under_load()
 
 
 def main():
@@ -134,17 +156,18 @@ def main():
     while long.is_alive() and len(busy) < 10 * args.rounds:
         busy.append(count_burst(server))
         time.sleep(0.5)
-    print(f"... while {args.tokens} tokens are read: median {statistics.median(busy):.2f} s, "
-          f"slowest {max(busy):.2f} s of {len(busy)}")
+    if busy:
+        print(f"... while {args.tokens} tokens are read: median {statistics.median(busy):.2f} s, "
+              f"slowest {max(busy):.2f} s of {len(busy)}")
+    else:
+        print(f"... {args.tokens} tokens were read within 2 s: try more --tokens")
     long.join()
 
     ratios = []
     for i in range(args.rounds):
-        alone = speed(server, i)
-        with load(server):
-            beside = speed(server, i)
+        alone, beside = compare_speeds(server, i)
         ratios.append(beside / alone)
-        print(f"stream: {alone:.1f} deltas/s alone, {beside:.1f} under the load")
+        print(f"stream: {alone:.1f} tokens/s alone, {beside:.1f} under the load")
     print(f"a stream keeps {statistics.median(ratios):.0%} of its speed (median of {args.rounds})")
 
 

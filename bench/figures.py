@@ -25,6 +25,7 @@ import servers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KEY = os.environ.get("PENSIEVE_API_KEY", "pensieve-local-token")
+RUN = time.time_ns()
 
 
 def get(port, path):
@@ -60,8 +61,9 @@ def start(program, model, extra):
 
 
 def words(n, seed):
-    """About n tokens of text that no earlier prompt begins with."""
-    rng = random.Random(seed)
+    """About n tokens of text that no earlier prompt begins with, nor one of an earlier run that the
+    server kept on disk."""
+    rng = random.Random(f"{RUN} {seed}")
     pool = ("file line open read write path name test build error value count list table index "
             "cache token model batch step queue time limit start end").split()
     return " ".join(rng.choice(pool) for _ in range(n))
