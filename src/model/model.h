@@ -57,8 +57,8 @@ struct model_row {
 enum model_result {
     MODEL_DONE,    /* all rows are in the pool; logits are valid until the next decode */
     MODEL_FULL,    /* no room in the pool: nothing was changed */
-    MODEL_ABORTED, /* the abort function said so: some leading rows may be in the pool; the caller
-                      removes the rows of this call */
+    MODEL_ABORTED, /* the abort function said so: leading rows of each sequence may be in the pool,
+                      whole and of use (seq_length tells how many); the others are not */
     MODEL_FAILED,  /* as ABORTED, but the model is not usable any more */
 };
 
@@ -117,6 +117,9 @@ struct model_ops {
     /* Positions [begin, end) of `from` become positions of `to` too (end UINT32_MAX: to the last).
      * `to` holds nothing in that range before. */
     void (*seq_copy)(struct model *m, uint32_t from, uint32_t to, uint32_t begin, uint32_t end);
+
+    /* How many positions the sequence holds.  Only where can_share_prefix. */
+    uint32_t (*seq_length)(const struct model *m, uint32_t sequence);
 
     /* Removes positions [begin, end).  False where the model can only drop a whole sequence. */
     bool (*seq_remove)(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end);

@@ -180,6 +180,12 @@ static void llama_model_seq_copy(struct model *m, uint32_t from, uint32_t to, ui
                         end == UINT32_MAX ? -1 : (llama_pos)end);
 }
 
+static uint32_t llama_model_seq_length(const struct model *m, uint32_t sequence)
+{
+    llama_memory_t memory = llama_get_memory(const_llama_of(m)->context);
+    return (uint32_t)(llama_memory_seq_pos_max(memory, (llama_seq_id)sequence) + 1);
+}
+
 static bool llama_model_seq_remove(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end)
 {
     return llama_memory_seq_rm(llama_get_memory(llama_of(m)->context), (llama_seq_id)sequence,
@@ -295,6 +301,7 @@ static const struct model_ops ops = {
     .decode = llama_model_decode,
     .logits = llama_model_logits,
     .seq_copy = llama_model_seq_copy,
+    .seq_length = llama_model_seq_length,
     .seq_remove = llama_model_seq_remove,
     .seq_save = llama_model_seq_save,
     .seq_load = llama_model_seq_load,

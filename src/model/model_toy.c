@@ -322,6 +322,13 @@ static void toy_seq_copy(struct model *m, uint32_t from, uint32_t to, uint32_t b
     }
 }
 
+static uint32_t toy_seq_length(const struct model *m, uint32_t sequence)
+{
+    const struct toy *toy = toy_of_const(m);
+    INVARIANT(sequence < toy->options.n_sequences);
+    return toy->sequences[sequence].len;
+}
+
 static bool toy_seq_remove(struct model *m, uint32_t sequence, uint32_t begin, uint32_t end)
 {
     struct toy *toy = toy_of(m);
@@ -473,6 +480,7 @@ static const struct model_ops toy_ops = {
     .decode = toy_decode,
     .logits = toy_logits,
     .seq_copy = toy_seq_copy,
+    .seq_length = toy_seq_length,
     .seq_remove = toy_seq_remove,
     .seq_save = toy_seq_save,
     .seq_load = toy_seq_load,

@@ -228,8 +228,23 @@ void job_rows_restored(struct job *j, size_t n)
     metric_add(METRIC_REUSED_TOKENS, (int64_t)(n_read - n_known));
 }
 
-void job_rows_lost(struct job *j)
+/* The last token's row is left out: its logits are gone. */
+static void keep_computed(struct job *j, struct model *m)
 {
+    size_t n_done = prefix_leaf_length(j->leaf);
+    size_t n = m->ops->seq_length(m, prefix_leaf_sequence(j->leaf));
+    if (n > j->n_tokens - 1)
+        n = j->n_tokens - 1;
+    if (n <= n_done)
+        return;
+    job_rows_done(j, n - n_done);
+    metric_add(METRIC_PREFILLED_TOKENS, (int64_t)(n - n_done));
+}
+
+void job_rows_lost(struct job *j, struct model *m)
+{
+    if (m->info.can_share_prefix)
+        keep_computed(j, m);
     prefix_truncate(j->leaf, prefix_leaf_length(j->leaf));
     j->n_drafted = 0;
     if (prefix_leaf_length(j->leaf) + 1 < j->n_tokens)

@@ -125,8 +125,8 @@ void job_rows_done(struct job *j, size_t n);
 /* The leaf has gained n tokens that lay on disk: as those found in the pool at the start. */
 void job_rows_restored(struct job *j, size_t n);
 
-/* An aborted call: whatever it left of this job's rows is removed. */
-void job_rows_lost(struct job *j);
+/* An aborted call: what it computed of this job's prompt counts as done, the rest is removed. */
+void job_rows_lost(struct job *j, struct model *m);
 
 /* Guesses at most `n_most` tokens that may follow; what was guessed before is forgotten. */
 void job_draft(struct job *j, size_t n_most);

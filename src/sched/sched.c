@@ -436,7 +436,7 @@ static void after_failed_call(struct sched *s, enum model_result result)
     for (size_t i = 0; i < s->batch.n_rows; i++) {
         struct job *j = s->jobs[s->batch.entry_of[i]];
         if (i == 0 || s->batch.entry_of[i] != s->batch.entry_of[i - 1])
-            job_rows_lost(j);
+            job_rows_lost(j, s->model);
     }
 }
 

@@ -123,7 +123,7 @@ MUST_USE enum status job_next(struct job *j, unsigned timeout_ms, struct job_out
 MUST_USE enum status job_await_parting(struct job *j, unsigned timeout_ms, struct job_parting *out);
 
 /* Any thread, any number of times, never waits.  The engine is free within 250 ms; what was
- * computed stays in the pool. */
+ * computed stays in the pool, to the model's last whole step. */
 void job_cancel(struct job *j);
 
 /* The reader is done with the job (cancels it if it still runs). */

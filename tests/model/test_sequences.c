@@ -120,6 +120,44 @@ static void test_model__an_aborted_prefill_returns_soon_and_leaves_no_trace(void
     assert_memory_equal(after, clean, sizeof clean);
 }
 
+/* Steps of 32 rows in one call of 160: an abort costs the step under way. */
+static void test_model__what_an_abort_leaves_is_of_use(void **state)
+{
+    (void)state;
+    struct model_llama_options options = {.path = getenv("PENSIEVE_TEST_WEIGHTS"),
+                                          .n_cells = CELLS,
+                                          .n_sequences = SEQUENCES,
+                                          .how = tune_default(1, false, isa_best())};
+    options.how.n_step_rows = 32;
+    struct model *m;
+    struct error err = {0};
+    assert_int_equal(model_llama_load(&options, &m, &err), STATUS_OK);
+    model_token clean[REPLY], after[REPLY];
+    assert_int_equal(decode_rows(m, 0, 0, PROMPT), MODEL_DONE);
+    reply(m, 0, PROMPT, clean);
+    drop(m, 0);
+
+    uint32_t most = 0;
+    for (int questions = 1; questions < 5000; questions = questions * 3 / 2 + 1) {
+        struct abort_plan plan = {.questions_left = questions};
+        m->ops->set_abort(m, abort_by_plan, &plan);
+        enum model_result result = decode_rows(m, 0, 0, PROMPT);
+        m->ops->set_abort(m, NULL, NULL);
+        if (result == MODEL_DONE)
+            break;
+        uint32_t n = m->ops->seq_length(m, 0);
+        assert_int_equal(n % 32, 0);
+        assert_in_range(n, most, PROMPT - 32);
+        most = n;
+        assert_int_equal(decode_rows(m, 0, n, PROMPT), MODEL_DONE);
+        reply(m, 0, PROMPT - n, after);
+        assert_memory_equal(after, clean, sizeof clean);
+        drop(m, 0);
+    }
+    assert_true(most >= 64);
+    model_destroy(m);
+}
+
 static void test_model__sequences_share_their_cells(void **state)
 {
     struct model *m = *state;
@@ -235,6 +273,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model__an_aborted_prefill_returns_soon_and_leaves_no_trace),
+        cmocka_unit_test(test_model__what_an_abort_leaves_is_of_use),
         cmocka_unit_test(test_model__sequences_share_their_cells),
         cmocka_unit_test(test_model__a_shared_prefix_gives_the_reply_of_a_cold_one),
         cmocka_unit_test(test_model__a_restored_prefix_gives_the_reply_of_a_shared_one),

@@ -193,6 +193,7 @@ static void test_model_toy__an_abort_leaves_leading_rows(void **state)
     m->ops->set_abort(m, abort_after, &left);
     assert_int_equal(decode_text(m, 0, "abcdef"), MODEL_ABORTED);
     assert_int_equal(model_toy_sequence(m, 0, NULL, 0), 3);
+    assert_int_equal(m->ops->seq_length(m, 0), 3);
     m->ops->set_abort(m, NULL, NULL);
     assert_true(m->ops->seq_remove(m, 0, 0, UINT32_MAX));
     assert_int_equal(decode_text(m, 0, "abcdef"), MODEL_DONE);

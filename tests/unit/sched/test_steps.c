@@ -159,6 +159,51 @@ static void test_steps__cancel_at_every_call_keeps_what_was_complete(void **stat
     strbuf_free(&wanted);
 }
 
+/* The toy asks before each row: cancels the job at the n-th question. */
+static struct {
+    struct job *job;
+    size_t at, n_asked;
+} plan;
+
+static bool cancel_by_plan(void *arg)
+{
+    (void)arg;
+    if (++plan.n_asked == plan.at)
+        job_cancel(plan.job);
+    return spy.should_abort(spy.abort_arg);
+}
+
+static void test_steps__a_chunk_cancelled_midway_keeps_the_rows_that_are_whole(void **state)
+{
+    (void)state;
+    char *prompt = long_prompt('L', 600);
+    struct strbuf text, wanted;
+    strbuf_init(&text, 10000);
+    strbuf_init(&wanted, 10000);
+    say_alone(prompt, 20, &wanted);
+    const size_t rows[] = {1, 2, 300, 513, 551, 600};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture f = make(&(struct setup){.hold_at = 1});
+        plan.job = submit(&f, prompt, 20);
+        plan.at = rows[i];
+        plan.n_asked = 0;
+        spy_await();
+        spy.inner->set_abort(f.model, cancel_by_plan, NULL);
+        spy_go();
+        struct job_output out = finish(plan.job, &text);
+        assert_int_equal(out.end, JOB_CANCELLED);
+        assert_int_equal(out.n_prefilled, rows[i] - 1);
+        out = finish(submit(&f, prompt, 20), &text);
+        CHECK_STR(strbuf_str(&text), strbuf_cstr(&wanted));
+        /* What is shorter than a leaf must be is not kept. */
+        assert_int_equal(out.n_reused, rows[i] <= 16 ? 0 : rows[i] - 1);
+        sched_destroy(f.sched);
+    }
+    mem_free(prompt);
+    strbuf_free(&text);
+    strbuf_free(&wanted);
+}
+
 static void test_steps__a_cancelled_prefill_frees_a_stream_beside_it(void **state)
 {
     (void)state;
@@ -422,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_steps__equal_prompts_at_once_are_computed_once),
         cmocka_unit_test(test_steps__a_running_stream_lends_its_prefix),
         cmocka_unit_test(test_steps__cancel_at_every_call_keeps_what_was_complete),
+        cmocka_unit_test(test_steps__a_chunk_cancelled_midway_keeps_the_rows_that_are_whole),
         cmocka_unit_test(test_steps__a_cancelled_prefill_frees_a_stream_beside_it),
         cmocka_unit_test(test_steps__jobs_that_gave_way_come_back_and_finish),
         cmocka_unit_test(test_steps__a_job_alone_ends_where_the_pool_ends),
