@@ -4,7 +4,7 @@
  * The pool is empty as after a restart.  Cells elsewhere in it are summed in another order, so that
  * near ties may fall otherwise: of live cells no less than of restored ones.
  *
- * PENSIEVE_TEST_PROMPTS sets how many prompts per model (default 20). */
+ * PENSIEVE_TEST_PROMPTS sets how many prompts per model (default 8). */
 #include "support/weights.h"
 
 enum {
@@ -14,7 +14,7 @@ enum {
     KNOWN = 700, /* tokens that are kept: two blocks and a part; more than gemma's window of 512 */
     OWN = 12,    /* that each prompt adds */
     REPLY = 8,
-    DEFAULT_PROMPTS = 20,
+    DEFAULT_PROMPTS = 8,
     LIVE = 1,     /* sequence that shares the cells of sequence 0 */
     RESTORED = 2, /* sequence that is loaded */
 };
