@@ -136,10 +136,18 @@ def line_same_directory(results):
 
 
 def line_waiting(limit, name):
+    """A request that the other server refuses costs it no waiting, so the figures tell of these."""
     def check(results):
         ours, theirs = total(results)["waited_s"], total(results, name)["waited_s"]
-        return ours <= limit * theirs, f"{ours:.1f} s of {theirs:.1f} s, {ours / theirs:.2f}"
+        failed = total(results, name)["failed"]
+        return ours <= limit * theirs, (f"{ours:.1f} s of {theirs:.1f} s, {ours / theirs:.2f}"
+                                        + (f"; it failed {failed} requests" if failed else ""))
     return check
+
+
+def line_failed(results):
+    t = total(results)
+    return t["failed"] == 0, f"{t['failed']} of {t['requests']}"
 
 
 def line_stall(results):
@@ -183,6 +191,7 @@ def line_drafts(case, limit):
 
 
 LINES = [
+    Line("no request of the day fails", line_failed),
     Line("recomputed rows: at most 1 % of the distinct ones, a last one per request aside",
          line_recomputed),
     Line("seconds on tokens computed before: at most 5 % of llama-server's best flags",

@@ -94,6 +94,7 @@ class Day:
         self.ended = self.counters()
         self.server.stop()
         self.server.port = None
+        self.server.log = self.server.log.with_name(f"{self.step}-{self.server.log.name}")
         self.server.__enter__()
 
     def run(self, step):

@@ -1,13 +1,17 @@
 """The day benchmark, bench/day.py: the shape of its requests, its client, and its sums."""
+import http.server
 import json
 import pathlib
+import subprocess
 import sys
+import threading
 import xml.etree.ElementTree
 
 import pytest
 from support.pensieve_server import Server
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+BENCH = pathlib.Path(__file__).resolve().parents[2] / "bench"
+sys.path.insert(0, str(BENCH))
 import day_client  # noqa: E402
 import day_report  # noqa: E402
 import day_steps  # noqa: E402
@@ -185,7 +189,7 @@ def test_lines_are_kept_broken_or_not_measured():
             "agents": {"prefilled": 7310, "prefix": 7000, "wanted": 7300},
             "greedy": {"differ": [], "prompts": 2, "restored": 2, "differ_from_cold": []}}
     kept = lines_of(result([record("cold", 0, 40)], good), theirs)
-    assert sum(value is True for value in kept.values()) == 12
+    assert sum(value is True for value in kept.values()) == 13
     assert sum(value is None for value in kept.values()) == 2  # drafts
     bad = {"cold": {**good["cold"], "counters": {**counters, "again": 200, "again_s": 9}},
            "restart": {"cold_s": 40, "again_s": 2.0, "prompt": 12000},
@@ -214,3 +218,64 @@ def test_lines_of_the_axis_are_round_and_few():
     for most in (0.4, 3, 9.9, 47, 250, 1234, 99999):
         step = day_report.round_step(most)
         assert 2 <= most / step <= 6
+
+
+# ---- The whole of it ----
+
+class Stub(http.server.BaseHTTPRequestHandler):
+    """An endpoint that answers everything at once, in the API's form."""
+
+    def do_GET(self):
+        self.send_error(404)
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.end_headers()
+        if self.path.startswith("/v1/messages/count_tokens"):
+            self.wfile.write(json.dumps({"input_tokens": len(json.dumps(body)) // 4}).encode())
+            return
+        usage = {"input_tokens": 90, "cache_read_input_tokens": 10, "output_tokens": 5}
+        block, deltas = self.answer(body)
+        events = [{"type": "message_start", "message": {"usage": usage}}, {"type": "ping"},
+                  {"type": "content_block_start", "index": 0, "content_block": block}]
+        events += [{"type": "content_block_delta", "index": 0, "delta": d} for d in deltas]
+        events += [{"type": "content_block_stop", "index": 0},
+                   {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+                   {"type": "message_stop"}]
+        for event in events:
+            self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+
+    @staticmethod
+    def answer(body):
+        if "tool_choice" in body:
+            parts = ['{"limit": "5", ', '"file_path": "a"}']
+            return ({"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {}},
+                    [{"type": "input_json_delta", "partial_json": p} for p in parts])
+        return ({"type": "text", "text": ""},
+                [{"type": "text_delta", "text": f"{i} "} for i in range(5)])
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_whole_day_runs_on_any_endpoint(tmp_path):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stub) as stub:
+        thread = threading.Thread(target=stub.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{stub.server_address[1]}"
+        done = subprocess.run([sys.executable, BENCH / "day.py", "--url", url, "--scale", "0.02",
+                               "--think", "0", "--out", tmp_path / "day"],
+                              capture_output=True, text=True, timeout=120)
+        stub.shutdown()
+        thread.join()
+    assert done.returncode == 0, done.stderr
+    assert "failed" not in done.stderr, done.stderr
+    results = json.loads((tmp_path / "day" / "day.json").read_text())
+    day = results["servers"][url]
+    assert day["total"]["failed"] == 0
+    assert day["total"]["requests"] == len(day["records"]) == 1 + 30 + 2 + 3 + 1 + 5 + 2 + 3
+    assert day["total"]["waited_s"] > 0 and day["total"]["computed_tokens"] is None
+    assert day["facts"]["restart"]["skipped"] and day["facts"]["title"]["cached"] == 10
+    assert {line["kept"] for line in results["lines"]} == {None}
+    assert (tmp_path / "day" / "day.svg").read_text().startswith("<svg")
