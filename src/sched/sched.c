@@ -137,18 +137,23 @@ static void note_prefill(struct sched *s, size_t depth, size_t n_rows, uint64_t 
     pthread_mutex_unlock(&s->mutex);
 }
 
+/* The first n_rows that the batch has of `e` were computed in `us`. */
+static void note_rows_of(struct sched *s, const struct batch_entry *e, size_t n_rows, uint64_t us)
+{
+    metric_add(METRIC_ROWS_COMPUTED, (int64_t)n_rows);
+    recount_add(s->recount, e->tokens, e->n_done, e->n_done + n_rows, us);
+}
+
 /* The batch was computed in `us`.  Looks at the entries' tokens, so no job may have changed since.
  */
 static void note_rows(struct sched *s, uint64_t us)
 {
     const struct batch *b = &s->batch;
-    metric_add(METRIC_ROWS_COMPUTED, (int64_t)b->n_rows);
-    for (size_t begin = 0, end; s->recount != NULL && begin < b->n_rows; begin = end) {
-        const struct batch_entry *e = &s->entries[b->entry_of[begin]];
+    for (size_t begin = 0, end; begin < b->n_rows; begin = end) {
         for (end = begin + 1; end < b->n_rows && b->entry_of[end] == b->entry_of[begin]; end++)
             ;
-        recount_add(s->recount, e->tokens, e->n_done, e->n_done + (end - begin),
-                    us * (end - begin) / b->n_rows);
+        note_rows_of(s, &s->entries[b->entry_of[begin]], end - begin,
+                     us * (end - begin) / b->n_rows);
     }
 }
 
@@ -434,9 +439,14 @@ static void after_failed_call(struct sched *s, enum model_result result)
         return;
     }
     for (size_t i = 0; i < s->batch.n_rows; i++) {
+        if (i > 0 && s->batch.entry_of[i] == s->batch.entry_of[i - 1])
+            continue;
         struct job *j = s->jobs[s->batch.entry_of[i]];
-        if (i == 0 || s->batch.entry_of[i] != s->batch.entry_of[i - 1])
-            job_rows_lost(j, s->model);
+        const struct batch_entry *e = &s->entries[s->batch.entry_of[i]];
+        job_rows_lost(j, s->model);
+        size_t n_kept = prefix_leaf_length(j->leaf);
+        if (n_kept > e->n_done)
+            note_rows_of(s, e, n_kept - e->n_done, 0); /* how long these took is not known */
     }
 }
 

@@ -187,12 +187,14 @@ static void test_steps__a_chunk_cancelled_midway_keeps_the_rows_that_are_whole(v
         plan.job = submit(&f, prompt, 20);
         plan.at = rows[i];
         plan.n_asked = 0;
+        int64_t rows_before = metric_get(METRIC_ROWS_COMPUTED);
         spy_await();
         spy.inner->set_abort(f.model, cancel_by_plan, NULL);
         spy_go();
         struct job_output out = finish(plan.job, &text);
         assert_int_equal(out.end, JOB_CANCELLED);
         assert_int_equal(out.n_prefilled, rows[i] - 1);
+        assert_int_equal(metric_get(METRIC_ROWS_COMPUTED), rows_before + (int64_t)rows[i] - 1);
         out = finish(submit(&f, prompt, 20), &text);
         CHECK_STR(strbuf_str(&text), strbuf_cstr(&wanted));
         /* What is shorter than a leaf must be is not kept. */
