@@ -3,10 +3,12 @@
  *      y[row][out] = sum over k of w[out][k] * x[row][k]
  *
  * The weights stay as they are in the mapped file; nothing is repacked for keeps.  Two forms:
- *   wide    reading a prompt, verifying drafts: slabs of weights are unpacked on the fly, a chunk
- * at a time, to an interleaved panel, which all rows then use; narrow  up to three rows, as in
- * decoding: each weight is read once, straight from its block. Activations are rounded to 8 bits,
- * with a scale for each 128 of them.
+ *
+ *   wide      reading a prompt, verifying drafts: slabs of weights are unpacked on the fly, a chunk
+ *             at a time, to an interleaved panel, which all rows then use;
+ *   narrow    up to three rows, as in decoding: each weight is read once, straight from its block.
+ *
+ * Activations are rounded to 8 bits, with a scale for each 128 of them.
  *
  * What it is not: general.  What matmul_handles declines goes ggml's own way.
  *
