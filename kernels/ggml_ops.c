@@ -105,3 +105,32 @@ bool ggml_ops_read_matmul(const struct ggml_tensor *op, enum kernel_isa isa,
            w->ne[2] == 1 && w->ne[3] == 1 && has_even_rows(x) && ggml_is_contiguous(op) &&
            lies_as_in_the_file(w) && matmul_handles(isa, &args->shape);
 }
+
+bool ggml_ops_read_experts(const struct ggml_tensor *op, enum kernel_isa isa,
+                           struct experts_args *args)
+{
+    const struct ggml_tensor *w = op->src[0], *x = op->src[1], *ids = op->src[2];
+    int64_t n_slots = ids->ne[0], n_tokens = ids->ne[1];
+    *args = (struct experts_args){
+        .shape = {.expert = {.n_k = w->ne[0], .n_out = w->ne[1], .n_rows = n_slots * n_tokens},
+                  .n_experts = w->ne[2],
+                  .n_tokens = n_tokens,
+                  .n_slots = n_slots},
+        .weights = w->data,
+        .weights_stride = w->nb[1],
+        .expert_stride = w->nb[2],
+        .ids = ids->data,
+        .ids_stride = ids->nb[1],
+        .x = x->data,
+        .x_token_stride = x->nb[2],
+        .x_slot_stride = x->ne[1] == 1 ? 0 : x->nb[1],
+        .y = op->data,
+        .y_token_stride = op->nb[2],
+        .y_slot_stride = op->nb[1],
+    };
+    return matmul_format_of(w->type, &args->shape.expert.format) && x->type == GGML_TYPE_F32 &&
+           x->nb[0] == sizeof(float) && (x->ne[1] == 1 || x->ne[1] == n_slots) &&
+           x->ne[2] == n_tokens && x->ne[3] == 1 && ids->nb[0] == sizeof(int32_t) &&
+           ids->ne[2] == 1 && w->ne[3] == 1 && ggml_is_contiguous(op) && lies_as_in_the_file(w) &&
+           experts_handles(isa, &args->shape);
+}

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/attention.h"
+#include "kernels/experts.h"
 #include "kernels/matmul.h"
 
 struct ggml_tensor;
@@ -15,3 +16,5 @@ bool ggml_ops_read_attention(const struct ggml_tensor *op, enum kernel_isa isa,
                              struct attention_args *args);
 bool ggml_ops_read_matmul(const struct ggml_tensor *op, enum kernel_isa isa,
                           struct matmul_args *args);
+bool ggml_ops_read_experts(const struct ggml_tensor *op, enum kernel_isa isa,
+                           struct experts_args *args);

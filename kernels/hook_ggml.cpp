@@ -57,48 +57,27 @@ static kernel_team team_of(const ggml_compute_params *params)
 
 /* ---- The operations ---- */
 
-class attention_traits : public ggml::cpu::tensor_traits
+/* A kind of operation: how its arguments are read, what work buffer it wants, and its kernel. */
+template <typename args_of_op, auto read, auto work_bytes, auto run>
+class traits_of : public ggml::cpu::tensor_traits
 {
     bool work_size(int n_threads, const ggml_tensor *op, size_t &size) override
     {
-        attention_args args;
-        if (!ggml_ops_read_attention(op, kernels_in_use(), &args))
+        args_of_op args;
+        if (!read(op, kernels_in_use(), &args))
             return false;
-        size = attention_work_bytes(kernels_in_use(), &args.shape, n_threads) + ALIGNMENT;
+        size = work_bytes(kernels_in_use(), &args.shape, n_threads) + ALIGNMENT;
         return true;
     }
 
     bool compute_forward(ggml_compute_params *params, ggml_tensor *op) override
     {
-        attention_args args;
-        if (!ggml_ops_read_attention(op, kernels_in_use(), &args))
+        args_of_op args;
+        if (!read(op, kernels_in_use(), &args))
             return false;
         args.work = align(params->wdata);
         kernel_team team = team_of(params);
-        attention_run(kernels_in_use(), &args, &team);
-        return true;
-    }
-};
-
-class matmul_traits_of_op : public ggml::cpu::tensor_traits
-{
-    bool work_size(int n_threads, const ggml_tensor *op, size_t &size) override
-    {
-        matmul_args args;
-        if (!ggml_ops_read_matmul(op, kernels_in_use(), &args))
-            return false;
-        size = matmul_work_bytes(kernels_in_use(), &args.shape, n_threads) + ALIGNMENT;
-        return true;
-    }
-
-    bool compute_forward(ggml_compute_params *params, ggml_tensor *op) override
-    {
-        matmul_args args;
-        if (!ggml_ops_read_matmul(op, kernels_in_use(), &args))
-            return false;
-        args.work = align(params->wdata);
-        kernel_team team = team_of(params);
-        matmul_run(kernels_in_use(), &args, &team);
+        run(kernels_in_use(), &args, &team);
         return true;
     }
 };
@@ -107,8 +86,10 @@ class matmul_traits_of_op : public ggml::cpu::tensor_traits
 
 class kernels_buffer_type : public ggml::cpu::extra_buffer_type
 {
-    attention_traits attention;
-    matmul_traits_of_op matmul;
+    traits_of<attention_args, ggml_ops_read_attention, attention_work_bytes, attention_run>
+        attention;
+    traits_of<matmul_args, ggml_ops_read_matmul, matmul_work_bytes, matmul_run> matmul;
+    traits_of<experts_args, ggml_ops_read_experts, experts_work_bytes, experts_run> experts;
 
     /* No tensor lives in a buffer of ours. */
     bool supports_op(ggml_backend_dev_t, const ggml_tensor *) override
@@ -125,6 +106,8 @@ class kernels_buffer_type : public ggml::cpu::extra_buffer_type
             return &attention;
         case GGML_OP_MUL_MAT:
             return &matmul;
+        case GGML_OP_MUL_MAT_ID:
+            return &experts;
         default:
             return nullptr;
         }

@@ -132,6 +132,48 @@ static void test_hook__products_are_computed_by_us_as_by_ggml(void **state)
     }
 }
 
+/* Which experts a token uses: all different, and one that all tokens use where `is_crowded`. */
+static void choose_experts(struct ggml_tensor *ids, int64_t n_experts, bool is_crowded)
+{
+    for (int64_t token = 0; token < ids->ne[1]; token++)
+        for (int64_t slot = 0; slot < ids->ne[0]; slot++) {
+            int64_t expert = (token * 5 + slot) % n_experts;
+            if (is_crowded)
+                expert = slot;
+            ((int32_t *)ids->data)[token * ids->ne[0] + slot] = (int32_t)expert;
+        }
+}
+
+static void check_experts(enum ggml_type type, int64_t n_tokens, bool each_slot, bool is_crowded)
+{
+    enum { K = 512, OUT = 70, EXPERTS = 7, SLOTS = 3 };
+    struct ggml_context *context = new_context();
+    struct ggml_tensor *w = ggml_new_tensor_3d(context, type, K, OUT, EXPERTS);
+    struct ggml_tensor *x =
+        ggml_new_tensor_3d(context, GGML_TYPE_F32, K, each_slot ? SLOTS : 1, n_tokens);
+    struct ggml_tensor *ids = ggml_new_tensor_2d(context, GGML_TYPE_I32, SLOTS, n_tokens);
+    float *values = mem_alloc(sizeof *values * K * OUT * EXPERTS);
+    for (int64_t i = 0; i < (int64_t)K * OUT * EXPERTS; i++)
+        values[i] = draw();
+    ggml_quantize_chunk(type, values, w->data, 0, OUT * EXPERTS, K, NULL);
+    mem_free(values);
+    fill(x);
+    choose_experts(ids, EXPERTS, is_crowded);
+    check_same(context, ggml_mul_mat_id(context, w, x, ids), 0.2f);
+    ggml_free(context);
+}
+
+static void test_hook__experts_are_computed_by_us_as_by_ggml(void **state)
+{
+    (void)state;
+    static const int64_t tokens[] = {1, 2, 9, 40, 530};
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+        check_experts(GGML_TYPE_Q5_0, tokens[i], false, false);
+        check_experts(GGML_TYPE_Q6_K, tokens[i], true, false);
+        check_experts(GGML_TYPE_Q8_0, tokens[i], true, true);
+    }
+}
+
 static void test_hook__what_no_kernel_handles_is_computed_by_ggml(void **state)
 {
     (void)state;
@@ -160,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hook__attention_is_computed_by_us_as_by_ggml),
         cmocka_unit_test(test_hook__products_are_computed_by_us_as_by_ggml),
+        cmocka_unit_test(test_hook__experts_are_computed_by_us_as_by_ggml),
         cmocka_unit_test(test_hook__what_no_kernel_handles_is_computed_by_ggml),
     };
     return cmocka_run_group_tests(tests, install, NULL);
