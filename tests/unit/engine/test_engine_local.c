@@ -108,20 +108,24 @@ struct request {
     struct message_request req;
 };
 
+static void read_body(struct request *r, enum anthropic_endpoint endpoint, struct str body)
+{
+    struct error err = {0};
+    arena_init(&r->arena, LIMIT_REQUEST_ARENA_BYTES);
+    if (json_parse_copy(body, JSON_STRICT, &r->doc, &err) != STATUS_OK ||
+        anthropic_read(json_root(r->doc), endpoint, &r->arena, &r->req, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
+}
+
 static void read_request(struct request *r, const char *more, const char *text)
 {
     struct strbuf body;
-    struct error err = {0};
     strbuf_init(&body, BODY_BYTES);
     strbuf_printf(&body,
                   "{\"model\":\"m\",\"max_tokens\":200%s,\"messages\":[{\"role\":\"user\","
                   "\"content\":\"%s\"}]}",
                   more, text);
-    arena_init(&r->arena, LIMIT_REQUEST_ARENA_BYTES);
-    if (json_parse_copy(strbuf_str(&body), JSON_STRICT, &r->doc, &err) != STATUS_OK ||
-        anthropic_read(json_root(r->doc), ANTHROPIC_MESSAGES, &r->arena, &r->req, &err) !=
-            STATUS_OK)
-        fail_msg("%s", err.message);
+    read_body(r, ANTHROPIC_MESSAGES, strbuf_str(&body));
     strbuf_free(&body);
 }
 
@@ -316,6 +320,103 @@ static void test_engine_local__the_counts_agree_and_the_second_turn_reads_the_po
     assert_int_equal(a->output_tokens, 5);
     free_said(&first);
     free_said(&second);
+    close_engine(&f);
+}
+
+/* One request of each shape that changes what the model is shown; `what` is printed on a failure.
+ */
+static const struct shape {
+    const char *what, *members, *messages;
+} shapes[] = {
+    {"words", "", "{\"role\":\"user\",\"content\":\"Hello\"}"},
+    {"system and blocks", ",\"system\":[{\"type\":\"text\",\"text\":\"Be brief.\"}]",
+     "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hello\"}]}"},
+    {"system among the messages", "",
+     "{\"role\":\"user\",\"content\":\"Hello\"},{\"role\":\"system\",\"content\":\"Be brief.\"}"},
+    {"thinking sent back", ",\"thinking\":{\"type\":\"adaptive\",\"display\":\"omitted\"}",
+     "{\"role\":\"user\",\"content\":\"Hello\"},{\"role\":\"assistant\",\"content\":[{\"type\":"
+     "\"thinking\",\"thinking\":\"Hm.\",\"signature\":\"s\"},{\"type\":\"redacted_thinking\","
+     "\"data\":\"x\"},{\"type\":\"text\",\"text\":\"Yes?\"}]},{\"role\":\"user\",\"content\":"
+     "\"Go\"}"},
+    {"tools", TOOLS, "{\"role\":\"user\",\"content\":\"Hello\"}"},
+    {"tools that may not be used", TOOLS ",\"tool_choice\":{\"type\":\"none\"}",
+     "{\"role\":\"user\",\"content\":\"Hello\"}"},
+    {"a call and its result", TOOLS,
+     "{\"role\":\"user\",\"content\":\"Hello\"},{\"role\":\"assistant\",\"content\":[{\"type\":"
+     "\"tool_use\",\"id\":\"toolu_1\",\"name\":\"Read\",\"input\":{\"path\":\"a\"}}]},{\"role\":"
+     "\"user\","
+     "\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_1\",\"is_error\":true,"
+     "\"content\":\"no such file\"}]}"},
+    {"an image", "",
+     "{\"role\":\"user\",\"content\":[{\"type\":\"image\",\"source\":{\"type\":\"base64\","
+     "\"media_type\":\"image/png\",\"data\":\"AAAA\"}}]}"},
+    {"a beginning of the answer", "",
+     "{\"role\":\"user\",\"content\":\"Hello\"},{\"role\":\"assistant\",\"content\":\"Well\"}"},
+    {"fields that are ignored",
+     ",\"output_config\":{\"effort\":\"low\"},\"metadata\":{\"user_id\":\"u\"},\"context_"
+     "management\":"
+     "{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}]}",
+     "{\"role\":\"user\",\"content\":\"Hello\"}"},
+};
+
+static void read_shape(struct request *r, enum anthropic_endpoint endpoint,
+                       const struct shape *shape)
+{
+    struct strbuf body;
+    strbuf_init(&body, BODY_BYTES);
+    strbuf_printf(&body, "{\"model\":\"m\"%s%s,\"messages\":[%s]}",
+                  endpoint == ANTHROPIC_MESSAGES ? ",\"max_tokens\":8" : "", shape->members,
+                  shape->messages);
+    read_body(r, endpoint, strbuf_str(&body));
+    strbuf_free(&body);
+}
+
+static uint32_t count_shape(struct fixture *f, const struct shape *shape)
+{
+    struct request r;
+    struct error err = {0};
+    uint32_t n = 0;
+    read_shape(&r, ANTHROPIC_COUNT_TOKENS, shape);
+    if (engine_count_tokens(f->engine, &r.req, &n, &err) != STATUS_OK)
+        fail_msg("%s: %s", shape->what, err.message);
+    free_request(&r);
+    return n;
+}
+
+/* What the turn's usage says of its prompt, which message_start must have said too. */
+static uint32_t read_prompt_of_shape(struct fixture *f, const struct shape *shape)
+{
+    struct request r;
+    struct turn *t;
+    struct said s;
+    struct error err = {0};
+    init_said(&s);
+    read_shape(&r, ANTHROPIC_MESSAGES, shape);
+    if (start(f, &r, &t, &s.n_prompt, &err) != STATUS_OK)
+        fail_msg("%s: %s", shape->what, err.message);
+    hear_out(t, &s);
+    const struct usage *u = &s.end.usage;
+    uint32_t n = u->input_tokens + u->cache_read_tokens + u->cache_creation_tokens;
+    assert_int_equal(s.end.type, EVENT_DONE);
+    assert_int_equal(n, s.n_prompt);
+    free_said(&s);
+    free_request(&r);
+    return n;
+}
+
+/* Twice each: the second time the prompt is known, and the parts of `usage` differ. */
+static void test_engine_local__every_shape_of_request_counts_as_its_usage_says(void **state)
+{
+    (void)state;
+    struct fixture f;
+    open_engine(&f, plain_toy);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        uint32_t counted = count_shape(&f, &shapes[i]);
+        uint32_t read = read_prompt_of_shape(&f, &shapes[i]);
+        uint32_t read_again = read_prompt_of_shape(&f, &shapes[i]);
+        if (counted == 0 || counted != read || counted != read_again)
+            fail_msg("%s: counted %u, read %u, then %u", shapes[i].what, counted, read, read_again);
+    }
     close_engine(&f);
 }
 
@@ -540,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_engine_local__max_tokens_and_the_window_are_told_apart),
         cmocka_unit_test(test_engine_local__a_cut_call_is_no_tool_use),
         cmocka_unit_test(test_engine_local__the_counts_agree_and_the_second_turn_reads_the_pool),
+        cmocka_unit_test(test_engine_local__every_shape_of_request_counts_as_its_usage_says),
         cmocka_unit_test(test_engine_local__a_prompt_that_fills_the_window_is_refused_with_numbers),
         cmocka_unit_test(test_engine_local__progress_counts_the_prompt_and_the_reply),
         cmocka_unit_test(test_engine_local__a_cancelled_turn_still_says_its_end),
