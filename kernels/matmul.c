@@ -95,7 +95,7 @@ static struct activations carve_activations(const struct matmul_kernels *kernels
     struct activations out = {
         .shape = shape,
         .n_tiles = narrow ? 1 : divide_up(rows, kernels->tile_rows),
-        .n_groups = divide_up(k, MATMUL_GROUP),
+        .n_groups = divide_up(k, matmul_group(shape->format)),
         .n_sums = k / matmul_traits(shape->format).scale_values,
     };
     out.all.n_rows = rows;

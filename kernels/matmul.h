@@ -8,7 +8,7 @@
  *             at a time, to an interleaved panel, which all rows then use;
  *   narrow    up to three rows, as in decoding: each weight is read once, straight from its block.
  *
- * Activations are rounded to 8 bits, with a scale for each 128 of them.
+ * Activations are rounded to 8 bits, with a scale for each 32 or, with K blocks, 128 of them.
  *
  * What it is not: general.  What matmul_handles declines goes ggml's own way.
  *

@@ -1,7 +1,7 @@
 /* matmul_block -- what matmul.c asks of an instruction set.  Private to the matrix products.
  *
- * Activations are quantised once per product, by all threads: int8, a scale for MATMUL_GROUP
- * values, and the sum of the integers of each scale block of the weights, since
+ * Activations are quantised once per product, by all threads: int8, a scale for each group
+ * (matmul_group), and the sum of the integers of each scale block of the weights, since
  *
  *      sum of (q - offset) * a  =  sum of q * a  -  offset * sum of a       (in integers)
  *      sum of (s * q - m) * a   =  s * sum of q * a  -  m * sum of a
@@ -12,7 +12,6 @@
 #include "kernels/matmul_formats.h"
 
 enum {
-    MATMUL_GROUP = 128,     /* activations that share a scale */
     MATMUL_CHUNK = 512,     /* values along k of a panel: two K blocks; the panel stays in L1 */
     MATMUL_NARROW_ROWS = 3, /* so few rows go without panels */
     MATMUL_LANE_SUMS = 8,   /* narrow: sums of 4 values each, of a sub-block */

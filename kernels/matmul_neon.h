@@ -293,12 +293,12 @@ ALWAYS_INLINE narrow_floats narrow_super(const enum matmul_format format, const 
 {
     struct matmul_format_traits traits = matmul_traits(format);
     const int n_scales = MATMUL_SUB / traits.scale_values;
-    UNROLLED for (int group = 0; group < MATMUL_SUPER / MATMUL_GROUP; group++)
+    UNROLLED for (int group = 0; group < MATMUL_SUPER / MATMUL_SUPER_GROUP; group++)
     {
         int32x4_t sum = vdupq_n_s32(0);
-        UNROLLED for (int i = 0; i < GROUP_SUBS; i++)
+        UNROLLED for (int i = 0; i < SUPER_GROUP_SUBS; i++)
         {
-            const int place = group * GROUP_SUBS + i;
+            const int place = group * SUPER_GROUP_SUBS + i;
             sum = add_sub_block(sum, unpack_centred(block, format, place),
                                 row->q + place * MATMUL_SUB, scales->whole + place * n_scales,
                                 n_scales == 2);

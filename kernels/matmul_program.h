@@ -60,6 +60,12 @@ static void put_q(const struct matmul_tile *tile, const struct matmul_shape *sha
         memcpy(at, q + i * STEP_VALUES, STEP_VALUES);
 }
 
+/* A group is a sub-block: its scale is applied with that of the weights, else once a group. */
+ALWAYS_INLINE bool has_short_groups(const enum matmul_format format)
+{
+    return matmul_group(format) == MATMUL_SUB;
+}
+
 /* The sums of a sub-block; `scale` is the group's. */
 static void put_sums(const struct matmul_tile *tile, const struct matmul_shape *shape, int64_t row,
                      int64_t sub, const int8_t q[MATMUL_SUB], float scale, int offset)
@@ -75,7 +81,8 @@ static void put_sums(const struct matmul_tile *tile, const struct matmul_shape *
         int32_t sum = n == 2 ? half[i] : half[0] + half[1];
         union matmul_sum value;
         if (traits.has_mins || (is_narrow && shape->format == MATMUL_Q6_K))
-            value.sum = is_narrow ? (float)sum * scale : (float)sum;
+            value.sum =
+                is_narrow || has_short_groups(shape->format) ? (float)sum * scale : (float)sum;
         else
             value.offset = -offset * sum;
         int64_t at = sub * n + i, n_sums = shape->n_k / traits.scale_values;
@@ -91,10 +98,10 @@ static void put_sums(const struct matmul_tile *tile, const struct matmul_shape *
 static void quantize(const struct matmul_shape *shape, const float *x, int offset,
                      const struct matmul_tile *tile, int64_t row)
 {
-    int64_t n_groups = (shape->n_k + MATMUL_GROUP - 1) / MATMUL_GROUP;
+    int64_t size = matmul_group(shape->format), n_groups = (shape->n_k + size - 1) / size;
     for (int64_t group = 0; group < n_groups; group++) {
-        int64_t begin = group * MATMUL_GROUP;
-        int64_t n = shape->n_k - begin < MATMUL_GROUP ? shape->n_k - begin : MATMUL_GROUP;
+        int64_t begin = group * size;
+        int64_t n = shape->n_k - begin < size ? shape->n_k - begin : size;
         float most = largest_magnitude(x + begin, n);
         float scale = most / 127, inverse = most > 0 ? 127 / most : 0;
         tile->scales[tile->lane_offsets != NULL ? row * n_groups + group
@@ -156,15 +163,18 @@ struct place {
     bool adds; /* to what y holds */
 };
 
-/* total += scale * sum */
+/* total += scale * sum, times the scale of each row's activations where they are given. */
 ALWAYS_INLINE void add_scaled(const int n_rows, vf total[VI_ROWS][VI_COLS],
-                              vi sum[VI_ROWS][VI_COLS], const float *scales)
+                              vi sum[VI_ROWS][VI_COLS], const float *scales, const float *x_scales)
 {
     UNROLLED for (int c = 0; c < VI_COLS; c++)
     {
         vf scale = vf_load(scales + c * VF_LANES);
-        UNROLLED for (int r = 0; r < n_rows; r++) total[r][c] =
-            vf_fma(vi_to_vf(sum[r][c]), scale, total[r][c]);
+        UNROLLED for (int r = 0; r < n_rows; r++)
+        {
+            vf both = x_scales != NULL ? vf_mul(scale, vf_set(x_scales[r])) : scale;
+            total[r][c] = vf_fma(vi_to_vf(sum[r][c]), both, total[r][c]);
+        }
     }
 }
 
@@ -179,62 +189,75 @@ ALWAYS_INLINE void subtract_mins(const int n_rows, vf total[VI_ROWS][VI_COLS], c
     }
 }
 
-/* A group of at most GROUP_SUBS sub-blocks, from sub-block `sub` of the panel on. */
-ALWAYS_INLINE void multiply_group(const int n_rows, const bool has_mins, const int halves,
-                                  const int most, const struct place *place, int64_t sub,
-                                  int64_t end)
+/* What the program of a product is made for: constants. */
+struct form {
+    bool has_mins;
+    bool by_sub; /* has_short_groups */
+    int halves;  /* scales of a sub-block */
+    int most;    /* largest q */
+};
+
+/* Sub-blocks [sub, end) of the panel: of one group, or, by_sub, any. */
+ALWAYS_INLINE void multiply_group(const int n_rows, const struct form form,
+                                  const struct place *place, int64_t sub, int64_t end)
 {
+    const int halves = form.halves;
     vf total[VI_ROWS][VI_COLS];
     UNROLLED for (int r = 0; r < n_rows; r++) UNROLLED for (int c = 0; c < VI_COLS; c++)
         total[r][c] = vf_set(0);
     const int8_t *q = place->q + sub * MATMUL_SUB * n_rows;
     const union matmul_sum *sums = place->sums + sub * halves * n_rows;
+    const float *x_scales = place->scales + (form.by_sub ? sub : sub / SUPER_GROUP_SUBS) * n_rows;
     for (; sub < end; sub++) {
         for (int half = 0; half < halves; half++) {
             int64_t at = sub * halves + half;
             vi sum[VI_ROWS][VI_COLS];
             UNROLLED for (int r = 0; r < n_rows; r++) UNROLLED for (int c = 0; c < VI_COLS; c++)
-                sum[r][c] = has_mins ? vi_zero() : vi_set(sums[r].offset);
-            add_products(n_rows, STEPS / halves, most, sum,
+                sum[r][c] = form.has_mins ? vi_zero() : vi_set(sums[r].offset);
+            add_products(n_rows, STEPS / halves, form.most, sum,
                          place->panel->q + at * (STEPS / halves * STEP_BYTES), q);
-            add_scaled(n_rows, total, sum, place->panel->scales + at * OUTS);
+            add_scaled(n_rows, total, sum, place->panel->scales + at * OUTS,
+                       form.by_sub ? x_scales : NULL);
             q += MATMUL_SUB / halves * n_rows;
-            sums += has_mins ? 0 : n_rows;
+            sums += form.has_mins ? 0 : n_rows;
         }
-        if (has_mins) {
+        if (form.by_sub)
+            x_scales += n_rows;
+        if (form.has_mins) {
             subtract_mins(n_rows, total, place->panel->mins + sub * OUTS, sums);
             sums += n_rows;
         }
     }
-    const float *scales = place->scales + (end - 1) / GROUP_SUBS * n_rows;
     UNROLLED for (int r = 0; r < n_rows; r++)
     {
         float *y = (float *)((char *)place->y + (size_t)r * place->y_stride);
         UNROLLED for (int c = 0; c < VI_COLS; c++)
         {
             vf before = place->adds ? vf_load(y + c * VF_LANES) : vf_set(0);
-            vf_store(y + c * VF_LANES, vf_fma(total[r][c], vf_set(scales[r]), before));
+            vf_store(y + c * VF_LANES, form.by_sub
+                                           ? vf_add(before, total[r][c])
+                                           : vf_fma(total[r][c], vf_set(x_scales[r]), before));
         }
     }
 }
 
-ALWAYS_INLINE void multiply_tile(const int n_rows, const bool has_mins, const int halves,
-                                 const int most, struct place place, int64_t n)
+ALWAYS_INLINE void multiply_tile(const int n_rows, const struct form form, struct place place,
+                                 int64_t n)
 {
-    for (int64_t sub = 0; sub < n; sub += GROUP_SUBS) {
-        int64_t end = sub + GROUP_SUBS < n ? sub + GROUP_SUBS : n;
-        multiply_group(n_rows, has_mins, halves, most, &place, sub, end);
+    const int64_t step = form.by_sub ? MATMUL_CHUNK / MATMUL_SUB : SUPER_GROUP_SUBS;
+    for (int64_t sub = 0; sub < n; sub += step) {
+        multiply_group(n_rows, form, &place, sub, sub + step < n ? sub + step : n);
         place.adds = true;
     }
 }
 
 #define ROWS_CASE(rows)                                                                            \
     case rows:                                                                                     \
-        multiply_tile(rows, has_mins, halves, most, place, n);                                     \
+        multiply_tile(rows, form, place, n);                                                       \
         break;
 
-ALWAYS_INLINE void multiply_rows(int64_t n_rows, const bool has_mins, const int halves,
-                                 const int most, struct place place, int64_t n)
+ALWAYS_INLINE void multiply_rows(int64_t n_rows, const struct form form, struct place place,
+                                 int64_t n)
 {
     switch (n_rows) {
         ROWS_CASE(1)
@@ -250,28 +273,36 @@ ALWAYS_INLINE void multiply_rows(int64_t n_rows, const bool has_mins, const int 
     }
 }
 
-static void multiply_plain(int64_t n_rows, struct place place, int64_t n, int most)
-{
 #ifdef VI_HAS_DOT
-    most = 0; /* all one program */
+#define MOST(most) 0 /* all one program */
+#else
+#define MOST(most) (most)
 #endif
-    if (most == 0 || most == 15)
-        multiply_rows(n_rows, false, 1, 15, place, n);
-    else if (most == 31)
-        multiply_rows(n_rows, false, 1, 31, place, n);
+
+/* Blocks of 32. */
+static void multiply_blocks(int64_t n_rows, bool has_mins, int most, struct place place, int64_t n)
+{
+    if (has_mins)
+        multiply_rows(n_rows, (struct form){true, true, 1, MOST(15)}, place, n);
+    else if (MOST(most) <= 15)
+        multiply_rows(n_rows, (struct form){false, true, 1, MOST(15)}, place, n);
+    else if (most <= 31)
+        multiply_rows(n_rows, (struct form){false, true, 1, 31}, place, n);
     else
-        multiply_rows(n_rows, false, 1, 255, place, n);
+        multiply_rows(n_rows, (struct form){false, true, 1, 255}, place, n);
 }
 
-static void multiply_with_mins(int64_t n_rows, struct place place, int64_t n, int most)
+/* K blocks. */
+static void multiply_supers(int64_t n_rows, bool has_mins, int most, struct place place, int64_t n)
 {
-#ifdef VI_HAS_DOT
-    most = 15;
-#endif
-    if (most == 15)
-        multiply_rows(n_rows, true, 1, 15, place, n);
+    if (most == 63)
+        multiply_rows(n_rows, (struct form){false, false, 2, 63}, place, n);
+    else if (!has_mins)
+        multiply_rows(n_rows, (struct form){false, false, 1, 255}, place, n);
+    else if (MOST(most) <= 15)
+        multiply_rows(n_rows, (struct form){true, false, 1, MOST(15)}, place, n);
     else
-        multiply_rows(n_rows, true, 1, 31, place, n);
+        multiply_rows(n_rows, (struct form){true, false, 1, 31}, place, n);
 }
 
 static void multiply(enum matmul_format format, const struct matmul_panel *panel, int64_t first,
@@ -282,18 +313,16 @@ static void multiply(enum matmul_format format, const struct matmul_panel *panel
     struct place place = {
         .panel = panel,
         .q = tile->q + first * MATMUL_SUB * tile->n_rows,
-        .scales = tile->scales + first / GROUP_SUBS * tile->n_rows,
+        .scales = tile->scales + first * MATMUL_SUB / matmul_group(format) * tile->n_rows,
         .sums = tile->sums + first * halves * tile->n_rows,
         .y = y,
         .y_stride = y_stride,
         .adds = first > 0,
     };
-    if (halves == 2)
-        multiply_rows(tile->n_rows, false, 2, 63, place, n);
-    else if (traits.has_mins)
-        multiply_with_mins(tile->n_rows, place, n, traits.most);
+    if (has_short_groups(format))
+        multiply_blocks(tile->n_rows, traits.has_mins, traits.most, place, n);
     else
-        multiply_plain(tile->n_rows, place, n, traits.most);
+        multiply_supers(tile->n_rows, traits.has_mins, traits.most, place, n);
 }
 
 /* ---- Narrow ---- */
@@ -308,7 +337,8 @@ ALWAYS_INLINE void narrow_out(const int n_rows, const enum matmul_format format,
     const int subs = traits.block_values / MATMUL_SUB, n_sums = MATMUL_SUB / traits.scale_values;
     const char *block = (const char *)args->weights + (size_t)out * args->weights_stride;
     int64_t n_sub = args->shape.n_k / MATMUL_SUB;
-    int64_t n_groups = (n_sub + GROUP_SUBS - 1) / GROUP_SUBS;
+    const int group_subs = matmul_group(format) / MATMUL_SUB;
+    int64_t n_groups = (n_sub + group_subs - 1) / group_subs;
     narrow_floats total[MATMUL_NARROW_ROWS];
     for (int r = 0; r < n_rows; r++)
         total[r] = narrow_zero();
@@ -321,7 +351,7 @@ ALWAYS_INLINE void narrow_out(const int n_rows, const enum matmul_format format,
                 .q = tile->q + (r * n_sub + sub) * MATMUL_SUB,
                 .lane_offsets = tile->lane_offsets + (r * n_sub + sub) * MATMUL_LANE_SUMS,
                 .sums = tile->sums + (r * n_sub + sub) * n_sums,
-                .scales = tile->scales + r * n_groups + sub / GROUP_SUBS,
+                .scales = tile->scales + r * n_groups + sub / group_subs,
             };
             total[r] = subs > 1 ? narrow_super(format, block, &scales, &row, total[r])
                                 : narrow_block(format, block, &row, total[r]);

@@ -19,7 +19,7 @@ enum {
     STEPS = MATMUL_SUB / STEP_VALUES, /* of a sub-block */
     OUTS = VF_LANES * VI_COLS,        /* of a slab */
     STEP_BYTES = OUTS * STEP_VALUES,
-    GROUP_SUBS = MATMUL_GROUP / MATMUL_SUB,
+    SUPER_GROUP_SUBS = MATMUL_SUPER_GROUP / MATMUL_SUB,
 };
 
 /* Rolled, gcc 12 copies every sum twice a turn, or keeps them in memory. */

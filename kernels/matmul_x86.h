@@ -204,12 +204,12 @@ ALWAYS_INLINE __m256 narrow_super(const enum matmul_format format, const void *b
                                   __m256 total)
 {
     const bool is_signed = matmul_traits(format).most > 127;
-    UNROLLED for (int group = 0; group < MATMUL_SUPER / MATMUL_GROUP; group++)
+    UNROLLED for (int group = 0; group < MATMUL_SUPER / MATMUL_SUPER_GROUP; group++)
     {
         __m256i sum = _mm256_setzero_si256();
-        UNROLLED for (int i = 0; i < GROUP_SUBS; i++)
+        UNROLLED for (int i = 0; i < SUPER_GROUP_SUBS; i++)
         {
-            const int place = group * GROUP_SUBS + i;
+            const int place = group * SUPER_GROUP_SUBS + i;
             __m256i q = unpack_q(block, format, place, is_signed);
             __m256i a = _mm256_loadu_si256((const __m256i *)(row->q + place * MATMUL_SUB));
             /* The 16-bit scale of this place, in all lanes of each half. */
