@@ -8,7 +8,7 @@ enum {
     ALIGNMENT = 64,
     TASKS_PER_THREAD = 4, /* at least, so that the threads end together */
     MOST_SLABS = 4, /* of a task: a chunk of the activations is read from L2 for all of them */
-    NARROW_LEAST_OUTS = 16,
+    NARROW_LEAST_OUTS = 64, /* a number of vectors of every width */
     SMALL_WEIGHTS = 8 << 20,
 };
 
@@ -91,10 +91,9 @@ static struct activations carve_activations(const struct matmul_kernels *kernels
                                             const struct matmul_shape *shape, struct carver *from)
 {
     int64_t rows = shape->n_rows, k = shape->n_k;
-    bool narrow = is_narrow(shape);
     struct activations out = {
         .shape = shape,
-        .n_tiles = narrow ? 1 : divide_up(rows, kernels->tile_rows),
+        .n_tiles = is_narrow(shape) ? rows : divide_up(rows, kernels->tile_rows),
         .n_groups = divide_up(k, matmul_group(shape->format)),
         .n_sums = k / matmul_traits(shape->format).scale_values,
     };
@@ -102,9 +101,6 @@ static struct activations carve_activations(const struct matmul_kernels *kernels
     out.all.q = carve(from, rows * k);
     out.all.scales = carve(from, rows * out.n_groups * (int64_t)sizeof(float));
     out.all.sums = carve(from, rows * out.n_sums * (int64_t)sizeof(union matmul_sum));
-    if (narrow)
-        out.all.lane_offsets =
-            carve(from, rows * k / MATMUL_SUB * MATMUL_LANE_SUMS * (int64_t)sizeof(int32_t));
     return out;
 }
 
@@ -126,7 +122,8 @@ static struct matmul_tile tile_of(const struct activations *a, int64_t tile)
 
 struct scratch {
     struct matmul_panel panel;
-    float *y; /* a slab that is not whole: [rows][outs] */
+    float *y;      /* a slab that is not whole: [rows][outs] */
+    float *narrow; /* instead of all of that */
 };
 
 static struct scratch carve_scratch(const struct matmul_kernels *kernels,
@@ -135,8 +132,10 @@ static struct scratch carve_scratch(const struct matmul_kernels *kernels,
     int64_t outs = kernels->outs;
     int64_t n_floats = MATMUL_CHUNK / 16 * outs;
     struct scratch out = {0};
-    if (is_narrow(shape))
+    if (is_narrow(shape)) {
+        out.narrow = carve(from, kernels->narrow_floats(shape->n_k) * (int64_t)sizeof(float));
         return out;
+    }
     out.panel.q = carve(from, MATMUL_CHUNK * outs);
     out.panel.scales = carve(from, n_floats * (int64_t)sizeof(float));
     out.panel.mins = carve(from, n_floats * (int64_t)sizeof(float));
@@ -237,22 +236,35 @@ static void run_wide(const struct matmul_kernels *kernels, const struct matmul_a
         multiply_task(kernels, args, a, scratch, i * step, smaller((i + 1) * step, n_slabs));
 }
 
+static void multiply_narrow(const struct matmul_kernels *kernels, const struct matmul_args *args,
+                            const struct activations *a, const struct scratch *scratch,
+                            int64_t begin, int64_t end)
+{
+    struct matmul_tile tiles[MATMUL_NARROW_ROWS];
+    for (int64_t i = 0; i < a->n_tiles; i++)
+        tiles[i] = tile_of(a, i);
+    kernels->narrow(args, tiles, scratch->narrow, begin, end);
+}
+
 static void run_narrow(const struct matmul_kernels *kernels, const struct matmul_args *args,
-                       const struct activations *a, const struct kernel_team *team)
+                       const struct activations *a, const struct scratch *scratch,
+                       const struct kernel_team *team)
 {
     int64_t n_out = args->shape.n_out;
     int64_t step = larger(NARROW_LEAST_OUTS, n_out / (TASKS_PER_THREAD * team->nth));
+    step = divide_up(step, NARROW_LEAST_OUTS) * NARROW_LEAST_OUTS;
     int64_t n_tasks = divide_up(n_out, step);
     for (int64_t i = team_first_task(team); i < n_tasks; i = team_next_task(team))
-        kernels->narrow(args, &a->all, i * step, smaller((i + 1) * step, n_out));
+        multiply_narrow(kernels, args, a, scratch, i * step, smaller((i + 1) * step, n_out));
 }
 
 static void run_small(const struct matmul_kernels *kernels, const struct matmul_args *args,
-                      const struct activations *a, const struct kernel_team *team)
+                      const struct activations *a, const struct scratch *scratch,
+                      const struct kernel_team *team)
 {
     int64_t n_out = args->shape.n_out;
     quantize_rows(kernels, args, a, 0, 1);
-    kernels->narrow(args, &a->all, n_out * team->ith / team->nth,
+    multiply_narrow(kernels, args, a, scratch, n_out * team->ith / team->nth,
                     n_out * (team->ith + 1) / team->nth);
 }
 
@@ -266,21 +278,24 @@ bool matmul_handles(enum kernel_isa isa, const struct matmul_shape *shape)
 void matmul_run(enum kernel_isa isa, const struct matmul_args *args, const struct kernel_team *team)
 {
     const struct matmul_kernels *kernels = kernels_of(isa);
+    bool small = is_small(&args->shape);
     struct carver carver = {args->work, 0};
     struct activations a = {0};
-    if (is_small(&args->shape)) {
-        for (int i = 0; i <= team->ith; i++)
-            a = carve_activations(kernels, &args->shape, &carver);
-        run_small(kernels, args, &a, team);
-        return;
-    }
-    a = carve_activations(kernels, &args->shape, &carver);
     struct scratch scratch = {0};
+    for (int i = 0; i < (small ? team->nth : 1); i++) {
+        struct activations next = carve_activations(kernels, &args->shape, &carver);
+        if (!small || i == team->ith)
+            a = next;
+    }
     for (int i = 0; i <= team->ith; i++)
         scratch = carve_scratch(kernels, &args->shape, &carver);
+    if (small) {
+        run_small(kernels, args, &a, &scratch, team);
+        return;
+    }
     quantize_rows(kernels, args, &a, team->ith, team->nth);
     if (is_narrow(&args->shape))
-        run_narrow(kernels, args, &a, team);
+        run_narrow(kernels, args, &a, &scratch, team);
     else
         run_wide(kernels, args, &a, &scratch, team);
 }

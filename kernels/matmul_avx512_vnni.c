@@ -31,21 +31,14 @@ static inline vi vi_dot(vi sum, vi q, vi a)
     return _mm512_dpbusd_epi32(sum, q, a);
 }
 
-static inline __m256i narrow_dot(__m256i sum, __m256i q, __m256i a)
+static inline __m256i narrow_dot(__m256i q, __m256i a)
 {
-    return _mm256_dpbusd_epi32(sum, q, a);
+    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, a);
 }
 
-static inline __m256i narrow_signed_dot(__m256i sum, __m256i q, __m256i a)
+static inline __m256i narrow_signed_dot(__m256i q, __m256i a)
 {
-    (void)q;
-    (void)a;
-    return sum; /* never: with VNNI all formats are unsigned */
-}
-
-static inline __m256i narrow_add_scaled(__m256i sum, __m256i pairs, __m256i scales)
-{
-    return _mm256_dpwssd_epi32(sum, pairs, scales);
+    return narrow_dot(q, a); /* never: with VNNI all formats are unsigned */
 }
 
 #include "kernels/matmul_x86.h"

@@ -14,26 +14,25 @@
 enum {
     MATMUL_CHUNK = 512,     /* values along k of a panel: two K blocks; the panel stays in L1 */
     MATMUL_NARROW_ROWS = 3, /* so few rows go without panels */
-    MATMUL_LANE_SUMS = 8,   /* narrow: sums of 4 values each, of a sub-block */
+    MATMUL_LANE_SUMS = 8,   /* sums of 4 values each, of a sub-block */
 };
 
 union matmul_sum {
     int32_t offset; /* - offset * sum of a */
-    float sum;      /* where the format has minima: sum of a; narrow: times the group's scale */
+    float sum;      /* where the format has minima: sum of a; with short groups times their scale */
 };
 
-/* Activations as a kernel reads them, of `n_rows` rows that are multiplied together (a tile).
- * Wide: interleaved, so that one pointer serves all rows:
+/* Activations as a kernel reads them, of `n_rows` rows that are multiplied together (a tile),
+ * interleaved, so that one pointer serves all rows:
  *      q       [n_k / 4][n_rows][4]
  *      scales  [groups of n_k][n_rows]
  *      sums    [scale blocks of n_k][n_rows]
- * Narrow: row by row, and lane_offsets [n_k / 32][8], - offset * sum of 4. */
+ * Narrow: each row is a tile of its own. */
 struct matmul_tile {
     int64_t n_rows;
     int8_t *q;
     float *scales;
     union matmul_sum *sums;
-    int32_t *lane_offsets;
 };
 
 /* A chunk of a slab, unpacked: 4 values of one output, then of the next. */
@@ -67,9 +66,11 @@ struct matmul_kernels {
     void (*multiply)(enum matmul_format format, const struct matmul_panel *panel, int64_t first,
                      int64_t n, const struct matmul_tile *tile, float *y, size_t y_stride);
 
-    /* Outputs [begin, end), n_rows <= MATMUL_NARROW_ROWS. */
-    void (*narrow)(const struct matmul_args *args, const struct matmul_tile *tile, int64_t begin,
-                   int64_t end);
+    /* Outputs [begin, end), n_rows <= MATMUL_NARROW_ROWS; a tile for each row.  `work` is this
+     * thread's, of narrow_floats.  The same bits as multiply gives. */
+    int64_t (*narrow_floats)(int64_t n_k);
+    void (*narrow)(const struct matmul_args *args, const struct matmul_tile *tiles, float *work,
+                   int64_t begin, int64_t end);
 };
 
 extern const struct matmul_kernels matmul_kernels_avx2;

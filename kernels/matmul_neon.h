@@ -233,81 +233,26 @@ ALWAYS_INLINE void add_products(const int n_rows, const int n, const int most,
 
 /* ---- Narrow ---- */
 
-typedef float32x4_t narrow_floats;
-
-ALWAYS_INLINE narrow_floats narrow_zero(void)
-{
-    return vdupq_n_f32(0);
-}
-
-ALWAYS_INLINE float narrow_sum(narrow_floats a)
-{
-    return vaddvq_f32(a);
-}
-
-/* q less its offset: here that is one subtraction for all rows. */
-ALWAYS_INLINE int8x16x2_t unpack_centred(const void *block, const enum matmul_format format,
-                                         const int place)
+ALWAYS_INLINE void narrow_sums(const int n_rows, const enum matmul_format format, const char *block,
+                               const int8_t *const q[MATMUL_NARROW_ROWS], const int n,
+                               int32_t sums[MATMUL_NARROW_ROWS][16])
 {
     struct matmul_format_traits traits = matmul_traits(format);
-    int8x16x2_t q = unpack_q(block, format, place);
-    if (traits.offset != 0 && traits.most <= 127) {
-        int8x16_t offset = vdupq_n_s8((int8_t)traits.offset);
-        q.val[0] = vsubq_s8(q.val[0], offset);
-        q.val[1] = vsubq_s8(q.val[1], offset);
-    }
-    return q;
-}
-
-/* A block of 32 of one output times one row. */
-ALWAYS_INLINE narrow_floats narrow_block(const enum matmul_format format, const void *block,
-                                         const struct narrow_row *row, narrow_floats total)
-{
-    float s[16], m[8];
-    unpack_scales(block, format, s, m);
-    int8x16x2_t q = unpack_centred(block, format, 0);
-    int32x4_t sum = vdotq_s32(vdupq_n_s32(0), q.val[0], vld1q_s8(row->q));
-    sum = vdotq_s32(sum, q.val[1], vld1q_s8(row->q + 16));
-    if (matmul_traits(format).has_mins) /* a quarter in each lane; sums are scaled already */
-        total = vsubq_f32(total, vdupq_n_f32(m[0] / 4 * row->sums->sum));
-    return vfmaq_n_f32(total, vcvtq_f32_s32(sum), s[0] * row->scales[0]);
-}
-
-/* A sub-block of a K block, times its whole scales; of Q6_K each half has its own. */
-ALWAYS_INLINE int32x4_t add_sub_block(int32x4_t sum, int8x16x2_t q, const int8_t *a,
-                                      const int8_t *scales, const bool has_halves)
-{
-    int8x16_t first = vld1q_s8(a), second = vld1q_s8(a + 16);
-    int32x4_t low = vdotq_s32(vdupq_n_s32(0), q.val[0], first);
-    if (!has_halves)
-        return vmlaq_n_s32(sum, vdotq_s32(low, q.val[1], second), scales[0]);
-    int32x4_t high = vdotq_s32(vdupq_n_s32(0), q.val[1], second);
-    return vmlaq_n_s32(vmlaq_n_s32(sum, low, scales[0]), high, scales[1]);
-}
-
-/* A K block of one output times one row.  The scales are small whole numbers, so that floats appear
- * once a group and not once a sub-block. */
-ALWAYS_INLINE narrow_floats narrow_super(const enum matmul_format format, const void *block,
-                                         const struct super_scales *scales,
-                                         const struct narrow_row *row, narrow_floats total)
-{
-    struct matmul_format_traits traits = matmul_traits(format);
-    const int n_scales = MATMUL_SUB / traits.scale_values;
-    UNROLLED for (int group = 0; group < MATMUL_SUPER / MATMUL_SUPER_GROUP; group++)
+    const int subs = traits.block_values / MATMUL_SUB, halves = MATMUL_SUB / traits.scale_values;
+    UNROLLED for (int i = 0; i < 8; i++)
     {
-        int32x4_t sum = vdupq_n_s32(0);
-        UNROLLED for (int i = 0; i < SUPER_GROUP_SUBS; i++)
-        {
-            const int place = group * SUPER_GROUP_SUBS + i;
-            sum = add_sub_block(sum, unpack_centred(block, format, place),
-                                row->q + place * MATMUL_SUB, scales->whole + place * n_scales,
-                                n_scales == 2);
+        if (i >= n)
+            break;
+        int8x16x2_t w = unpack_q(block + i / subs * traits.block_bytes, format, i % subs);
+        for (int r = 0; r < n_rows; r++) {
+            const int8_t *a = q[r] + i * MATMUL_SUB;
+            int32x4_t first = vdotq_s32(vdupq_n_s32(0), w.val[0], vld1q_s8(a));
+            int32x4_t second = vdotq_s32(vdupq_n_s32(0), w.val[1], vld1q_s8(a + 16));
+            sums[r][i * halves] = vaddvq_s32(halves == 2 ? first : vaddq_s32(first, second));
+            if (halves == 2)
+                sums[r][2 * i + 1] = vaddvq_s32(second);
         }
-        total = vfmaq_n_f32(total, vcvtq_f32_s32(sum), scales->factor * row->scales[group]);
     }
-    for (int i = 0; traits.has_mins && i < 8; i += 4)
-        total = vfmsq_f32(total, vld1q_f32(scales->mins + i), vld1q_f32(&row->sums[i].sum));
-    return total;
 }
 
 #include "kernels/matmul_program.h"

@@ -11,7 +11,7 @@
  *   unpack_panel_q, unpack_scales    the panel
  *   add_products          some steps of a register tile
  *   sums_of_4             of 32 activations
- *   narrow_floats, narrow_zero, narrow_sum, narrow_block, narrow_super, unpack_super_scales
+ *   narrow_sums           exact sums of some sub-blocks of one output, for each of some rows
  *
  * Wide.  A panel holds 4 consecutive k of one output beside those of the next, so that a vector
  * times a broadcast dword of activations gives every lane its own output: nothing is summed across
@@ -28,8 +28,7 @@
  * sub-block costs 8 dot products, a conversion and a multiplication by the scale per sum, so at
  * most 8/10 of the peak are left.
  *
- * Narrow.  At most three rows: every weight is unpacked once and multiplied with all rows.  What
- * counts is to keep up with memory. */
+ * Narrow: matmul_narrow.h, which this includes at its end. */
 #pragma once
 
 #include <stdint.h>
@@ -48,13 +47,9 @@ static float largest_magnitude(const float *x, int64_t n)
 }
 
 /* The integers of a sub-block, where the tile keeps them. */
-static void put_q(const struct matmul_tile *tile, const struct matmul_shape *shape, int64_t row,
-                  int64_t sub, const int8_t q[MATMUL_SUB])
+static void put_q(const struct matmul_tile *tile, int64_t row, int64_t sub,
+                  const int8_t q[MATMUL_SUB])
 {
-    if (tile->lane_offsets != NULL) {
-        memcpy(tile->q + row * shape->n_k + sub * MATMUL_SUB, q, MATMUL_SUB);
-        return;
-    }
     int8_t *at = tile->q + (sub * STEPS * tile->n_rows + row) * STEP_VALUES;
     for (int i = 0; i < STEPS; i++, at += tile->n_rows * STEP_VALUES)
         memcpy(at, q + i * STEP_VALUES, STEP_VALUES);
@@ -71,7 +66,6 @@ static void put_sums(const struct matmul_tile *tile, const struct matmul_shape *
                      int64_t sub, const int8_t q[MATMUL_SUB], float scale, int offset)
 {
     struct matmul_format_traits traits = matmul_traits(shape->format);
-    bool is_narrow = tile->lane_offsets != NULL;
     int n = MATMUL_SUB / traits.scale_values;
     int32_t lanes[MATMUL_LANE_SUMS];
     sums_of_4(q, lanes);
@@ -80,19 +74,12 @@ static void put_sums(const struct matmul_tile *tile, const struct matmul_shape *
     for (int i = 0; i < n; i++) {
         int32_t sum = n == 2 ? half[i] : half[0] + half[1];
         union matmul_sum value;
-        if (traits.has_mins || (is_narrow && shape->format == MATMUL_Q6_K))
-            value.sum =
-                is_narrow || has_short_groups(shape->format) ? (float)sum * scale : (float)sum;
+        if (traits.has_mins)
+            value.sum = has_short_groups(shape->format) ? (float)sum * scale : (float)sum;
         else
             value.offset = -offset * sum;
-        int64_t at = sub * n + i, n_sums = shape->n_k / traits.scale_values;
-        tile->sums[is_narrow ? row * n_sums + at : at * tile->n_rows + row] = value;
+        tile->sums[(sub * n + i) * tile->n_rows + row] = value;
     }
-    if (!is_narrow)
-        return;
-    int32_t *out = tile->lane_offsets + (row * (shape->n_k / MATMUL_SUB) + sub) * MATMUL_LANE_SUMS;
-    for (int i = 0; i < MATMUL_LANE_SUMS; i++)
-        out[i] = -offset * lanes[i];
 }
 
 static void quantize(const struct matmul_shape *shape, const float *x, int offset,
@@ -104,13 +91,12 @@ static void quantize(const struct matmul_shape *shape, const float *x, int offse
         int64_t n = shape->n_k - begin < size ? shape->n_k - begin : size;
         float most = largest_magnitude(x + begin, n);
         float scale = most / 127, inverse = most > 0 ? 127 / most : 0;
-        tile->scales[tile->lane_offsets != NULL ? row * n_groups + group
-                                                : group * tile->n_rows + row] = scale;
+        tile->scales[group * tile->n_rows + row] = scale;
         for (int64_t i = begin; i < begin + n; i += MATMUL_SUB) {
             int8_t q[MATMUL_SUB];
             for (int lane = 0; lane < MATMUL_SUB; lane += VF_LANES)
                 vf_store_i8(q + lane, vf_mul(vf_load(x + i + lane), vf_set(inverse)));
-            put_q(tile, shape, row, i / MATMUL_SUB, q);
+            put_q(tile, row, i / MATMUL_SUB, q);
             put_sums(tile, shape, row, i / MATMUL_SUB, q, scale, offset);
         }
     }
@@ -325,65 +311,7 @@ static void multiply(enum matmul_format format, const struct matmul_panel *panel
         multiply_supers(tile->n_rows, traits.has_mins, traits.most, place, n);
 }
 
-/* ---- Narrow ---- */
-
-/* One output at a time: its weights are one stream that the processor reads ahead of us; four
- * streams side by side, for more chains of additions, came from memory at a third of the speed. */
-ALWAYS_INLINE void narrow_out(const int n_rows, const enum matmul_format format,
-                              const struct matmul_args *args, const struct matmul_tile *tile,
-                              int64_t out)
-{
-    struct matmul_format_traits traits = matmul_traits(format);
-    const int subs = traits.block_values / MATMUL_SUB, n_sums = MATMUL_SUB / traits.scale_values;
-    const char *block = (const char *)args->weights + (size_t)out * args->weights_stride;
-    int64_t n_sub = args->shape.n_k / MATMUL_SUB;
-    const int group_subs = matmul_group(format) / MATMUL_SUB;
-    int64_t n_groups = (n_sub + group_subs - 1) / group_subs;
-    narrow_floats total[MATMUL_NARROW_ROWS];
-    for (int r = 0; r < n_rows; r++)
-        total[r] = narrow_zero();
-    for (int64_t sub = 0; sub < n_sub; sub += subs, block += traits.block_bytes) {
-        struct super_scales scales = {0};
-        if (subs > 1)
-            unpack_super_scales(block, format, &scales);
-        for (int r = 0; r < n_rows; r++) {
-            struct narrow_row row = {
-                .q = tile->q + (r * n_sub + sub) * MATMUL_SUB,
-                .lane_offsets = tile->lane_offsets + (r * n_sub + sub) * MATMUL_LANE_SUMS,
-                .sums = tile->sums + (r * n_sub + sub) * n_sums,
-                .scales = tile->scales + r * n_groups + sub / group_subs,
-            };
-            total[r] = subs > 1 ? narrow_super(format, block, &scales, &row, total[r])
-                                : narrow_block(format, block, &row, total[r]);
-        }
-    }
-    for (int r = 0; r < n_rows; r++) {
-        float *y = (float *)((char *)args->y + (size_t)r * args->y_stride);
-        y[out] = narrow_sum(total[r]);
-    }
-}
-
-ALWAYS_INLINE void narrow_format(const int n_rows, const enum matmul_format format,
-                                 const struct matmul_args *args, const struct matmul_tile *tile,
-                                 int64_t begin, int64_t end)
-{
-    for (int64_t out = begin; out < end; out++)
-        narrow_out(n_rows, format, args, tile, out);
-}
-
-static void narrow(const struct matmul_args *args, const struct matmul_tile *tile, int64_t begin,
-                   int64_t end)
-{
-#define CALL(format)                                                                               \
-    if (args->shape.n_rows == 1)                                                                   \
-        narrow_format(1, format, args, tile, begin, end);                                          \
-    else if (args->shape.n_rows == 2)                                                              \
-        narrow_format(2, format, args, tile, begin, end);                                          \
-    else                                                                                           \
-        narrow_format(3, format, args, tile, begin, end)
-    FOR_FORMAT(args->shape.format, CALL)
-#undef CALL
-}
+#include "kernels/matmul_narrow.h"
 
 #define MATMUL_KERNELS                                                                             \
     {.outs = OUTS,                                                                                 \
@@ -392,4 +320,5 @@ static void narrow(const struct matmul_args *args, const struct matmul_tile *til
      .quantize = quantize,                                                                         \
      .unpack = unpack,                                                                             \
      .multiply = multiply,                                                                         \
+     .narrow_floats = narrow_floats,                                                               \
      .narrow = narrow}

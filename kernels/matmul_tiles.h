@@ -86,11 +86,3 @@ ALWAYS_INLINE int iq4_scale(const struct block_iq4_xs *b, int place)
     int high = b->scales_high >> (2 * place) & 3;
     return (low | high << 4) - 32;
 }
-
-/* One row of activations, from a block's first sub-block on. */
-struct narrow_row {
-    const int8_t *q;
-    const int32_t *lane_offsets;
-    const union matmul_sum *sums;
-    const float *scales; /* of the groups from here on */
-};

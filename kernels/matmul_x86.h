@@ -5,8 +5,7 @@
  *   vi_dot(sum, q, a)     with VI_HAS_DOT: adds to each lane its four products, q unsigned;
  *                         without it: vi_pairs(q, a), products summed in pairs, 16 bits;
  *                         vi_signed_pairs, the same for signed q; vi_add16, vi_fold: pairs of those
- *   narrow_dot(sum, q, a) 32 products into 8 lanes; narrow_signed_dot for signed q
- *   narrow_add_scaled     adds pairs times 16-bit scales
+ *   narrow_dot(q, a)      32 products into 8 lanes; narrow_signed_dot for signed q
  *
  * A register tile of VI_ROWS x 2 vectors: a broadcast then serves two products.  12 rows x 1
  * vector, with as many sums, waits for its loads (Zen 4 loads one 512-bit operand a cycle): 158
@@ -154,78 +153,46 @@ ALWAYS_INLINE void add_products(const int n_rows, const int n, const int most,
 
 /* ---- Narrow ---- */
 
-typedef __m256 narrow_floats;
-
-ALWAYS_INLINE narrow_floats narrow_zero(void)
+/* Of 8 vectors of 8 partial sums: the sums, or those of each half side by side. */
+ALWAYS_INLINE void fold_eight(const __m256i dot[8], const int halves, int32_t *out)
 {
-    return _mm256_setzero_ps();
+    __m256i a =
+        _mm256_hadd_epi32(_mm256_hadd_epi32(dot[0], dot[1]), _mm256_hadd_epi32(dot[2], dot[3]));
+    __m256i b =
+        _mm256_hadd_epi32(_mm256_hadd_epi32(dot[4], dot[5]), _mm256_hadd_epi32(dot[6], dot[7]));
+    __m256i low = _mm256_permute2x128_si256(a, b, 0x20); /* first halves of 0-7 */
+    __m256i high = _mm256_permute2x128_si256(a, b, 0x31);
+    if (halves == 1) {
+        _mm256_storeu_si256((__m256i *)out, _mm256_add_epi32(low, high));
+        return;
+    }
+    __m256i first = _mm256_unpacklo_epi32(low, high), second = _mm256_unpackhi_epi32(low, high);
+    _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(first, second, 0x20));
+    _mm256_storeu_si256((__m256i *)(out + 8), _mm256_permute2x128_si256(first, second, 0x31));
 }
 
-ALWAYS_INLINE float narrow_sum(narrow_floats a)
-{
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
-/* A block of 32 of one output times one row. */
-ALWAYS_INLINE __m256 narrow_block(const enum matmul_format format, const void *block,
-                                  const struct narrow_row *row, __m256 total)
+ALWAYS_INLINE void narrow_sums(const int n_rows, const enum matmul_format format, const char *block,
+                               const int8_t *const q[MATMUL_NARROW_ROWS], const int n,
+                               int32_t sums[MATMUL_NARROW_ROWS][16])
 {
     struct matmul_format_traits traits = matmul_traits(format);
     const bool is_signed = TAKES_SIGNED && traits.most > 127;
-    float s[16], m[8];
-    unpack_scales(block, format, s, m);
-    __m256i q = unpack_q(block, format, 0, is_signed);
-    __m256i a = _mm256_loadu_si256((const __m256i *)row->q);
-    __m256i sum = _mm256_setzero_si256();
-    if (!traits.has_mins && !is_signed)
-        sum = _mm256_loadu_si256((const __m256i *)row->lane_offsets);
-    sum = is_signed ? narrow_signed_dot(sum, q, a) : narrow_dot(sum, q, a);
-    if (traits.has_mins) /* an eighth in each lane; sums are scaled already */
-        total =
-            _mm256_fnmadd_ps(_mm256_set1_ps(m[0] / 8), _mm256_broadcast_ss(&row->sums->sum), total);
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_set1_ps(s[0] * row->scales[0]), total);
-}
-
-/* The scales of a K block are small whole numbers: they multiply pairs of products in 16 bits, so
- * that floats appear once a group and not once a sub-block.  Pairs fit: 2 * 63 * 127, and 2 * 127 *
- * 127 for IQ4_XS, are below 2^15. */
-ALWAYS_INLINE __m256i narrow_pairs(__m256i q, __m256i a, const bool is_signed)
-{
-    if (is_signed)
-        return _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(a, q));
-    return _mm256_maddubs_epi16(q, a);
-}
-
-/* A K block of one output times one row. */
-ALWAYS_INLINE __m256 narrow_super(const enum matmul_format format, const void *block,
-                                  const struct super_scales *scales, const struct narrow_row *row,
-                                  __m256 total)
-{
-    const bool is_signed = matmul_traits(format).most > 127;
-    UNROLLED for (int group = 0; group < MATMUL_SUPER / MATMUL_SUPER_GROUP; group++)
+    const int subs = traits.block_values / MATMUL_SUB;
+    __m256i dot[MATMUL_NARROW_ROWS][8];
+    UNROLLED for (int i = 0; i < 8; i++)
     {
-        __m256i sum = _mm256_setzero_si256();
-        UNROLLED for (int i = 0; i < SUPER_GROUP_SUBS; i++)
-        {
-            const int place = group * SUPER_GROUP_SUBS + i;
-            __m256i q = unpack_q(block, format, place, is_signed);
-            __m256i a = _mm256_loadu_si256((const __m256i *)(row->q + place * MATMUL_SUB));
-            /* The 16-bit scale of this place, in all lanes of each half. */
-            const __m256i which = _mm256_set1_epi16((short)(0x0100 + 0x0202 * place));
-            __m256i scale = _mm256_shuffle_epi8(scales->whole, which);
-            sum = narrow_add_scaled(sum, narrow_pairs(q, a, is_signed), scale);
+        __m256i w = _mm256_setzero_si256();
+        if (i < n)
+            w = unpack_q(block + i / subs * traits.block_bytes, format, i % subs, is_signed);
+        for (int r = 0; r < n_rows; r++) {
+            __m256i a = _mm256_setzero_si256();
+            if (i < n)
+                a = _mm256_loadu_si256((const __m256i *)(q[r] + i * MATMUL_SUB));
+            dot[r][i] = is_signed ? narrow_signed_dot(w, a) : narrow_dot(w, a);
         }
-        __m256 factor = _mm256_mul_ps(scales->factor, _mm256_broadcast_ss(row->scales + group));
-        total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), factor, total);
     }
-    if (format == MATMUL_IQ4_XS)
-        return total;
-    total = _mm256_fnmadd_ps(scales->mins[0], _mm256_loadu_ps(&row->sums[0].sum), total);
-    if (format == MATMUL_Q6_K)
-        total = _mm256_fnmadd_ps(scales->mins[1], _mm256_loadu_ps(&row->sums[8].sum), total);
-    return total;
+    for (int r = 0; r < n_rows; r++)
+        fold_eight(dot[r], MATMUL_SUB / traits.scale_values, sums[r]);
 }
 
 #include "kernels/matmul_program.h"

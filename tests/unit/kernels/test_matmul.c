@@ -299,6 +299,47 @@ static void test_matmul__scales_of_any_size_and_rows_of_zeros(void **state)
     }
 }
 
+/* A row's bits do not depend on how many rows are multiplied with it. */
+static void check_row_is_itself(const struct sample *s, const struct wish *wish, int64_t n_rows)
+{
+    size_t bytes = (size_t)wish->shape.n_out * sizeof(float);
+    for (int i = KERNEL_ISA_NONE + 1; i < KERNEL_ISA_COUNT; i++) {
+        enum kernel_isa isa = (enum kernel_isa)i;
+        if (!isa_is_here(isa) || !matmul_handles(isa, &wish->shape))
+            continue; /* not this processor's */
+        float *all = compute(s, isa, 2);
+        struct sample some = *s;
+        for (int64_t row = 0; row + n_rows <= wish->shape.n_rows; row += n_rows) {
+            some.args.shape.n_rows = n_rows;
+            some.args.x = (const float *)((const char *)s->args.x + (size_t)row * s->args.x_stride);
+            float *few = compute(&some, isa, 2);
+            assert_memory_equal(few, all + row * wish->shape.n_out, bytes * (size_t)n_rows);
+            mem_free(few);
+        }
+        mem_free(all);
+    }
+}
+
+static void test_matmul__a_row_is_the_same_alone_and_among_others(void **state)
+{
+    (void)state;
+    static const int64_t blocks[] = {1, 3, 18, 28};
+    for (int format = 0; format < MATMUL_FORMATS; format++) {
+        for (size_t i = 0; is_quantised(format) && i < 4; i++) {
+            seed = (uint64_t)format * 10 + i;
+            struct wish wish = {
+                {format, blocks[i] * block_of(format), 37, 12}, BYTES_RANDOM, X_ANY, 0.02f, 0};
+            struct sample s = {.args = {.shape = wish.shape}};
+            fill_weights(&s, &wish);
+            fill_x(&s, &wish);
+            for (int64_t n_rows = 1; n_rows <= 6; n_rows++)
+                check_row_is_itself(&s, &wish, n_rows);
+            mem_free(s.weights);
+            mem_free(s.x);
+        }
+    }
+}
+
 static void test_matmul__handles_the_formats_that_it_lists(void **state)
 {
     (void)state;
@@ -323,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_matmul__rows_of_weights_that_lie_apart),
         cmocka_unit_test(test_matmul__largest_weights_times_largest_activations),
         cmocka_unit_test(test_matmul__scales_of_any_size_and_rows_of_zeros),
+        cmocka_unit_test(test_matmul__a_row_is_the_same_alone_and_among_others),
         cmocka_unit_test(test_matmul__handles_the_formats_that_it_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
