@@ -8,14 +8,18 @@
  * One program serves reading and writing: the query rows of a block (some tokens times the query
  * heads that share a KV head) meet the keys tile by tile, with the running maximum of the online
  * softmax (Milakov and Gimelshein, arXiv:1805.02867; Dao, arXiv:2205.14135).  Each tile of K and V
- * is unpacked to f32 once and used by all rows of the block; a tile that the mask hides is not even
- * read.  Where there are fewer blocks than the threads could share, as in decoding, the keys are
- * split too and the parts joined after a barrier.
+ * is unpacked to f32 once and used by all rows of the block.
+ *
+ * A row must come out the same to the bit whatever is computed beside it and wherever its keys lie
+ * in the pool, or a reply would depend on who else is served.  So keys are counted among those that
+ * the token sees: tiles are of 64 seen keys, segments of ATTENTION_SEGMENT of them are summed up
+ * apart and joined in order, and tokens share a block only if each sees all that the one before it
+ * sees.  It holds as long as the cells of a sequence lie in the order of its positions.  Where
+ * there are few tokens, as in writing, the segments are the threads' tasks.
  *
  * What it is not: general.  What attention_handles declines goes ggml's own way.
  *
- * A row whose keys are all masked gives zeros.  The same arguments give the same bits, whichever
- * thread takes which task; another number of threads may split the keys elsewhere. */
+ * A row whose keys are all masked gives zeros. */
 #pragma once
 
 #include <stdbool.h>
@@ -32,6 +36,7 @@ enum attention_format {
 
 enum {
     ATTENTION_TILE_KEYS = 64,
+    ATTENTION_SEGMENT = 512,   /* keys, a number of tiles */
     ATTENTION_MOST_HEAD = 256, /* widest head */
 };
 

@@ -1,5 +1,5 @@
-/* attention_block -- one task of attention.c: the rows of a block against a range of keys.  Private
- * to the attention kernels; each instruction set has its own attention_block_*. */
+/* attention_block -- one task of attention.c: the rows of a block against a segment of its keys.
+ * Private to the attention kernels; each instruction set has its own attention_block_*. */
 #pragma once
 
 #include "kernels/attention.h"
@@ -21,17 +21,18 @@ enum attention_sight {
 
 /* Of one thread.  All arrays are 64-byte aligned. */
 struct attention_scratch {
-    float *q;        /* [rows][d_k], times scale and log2 e */
-    float *y;        /* [rows][d_v], not divided yet */
-    float *sums;     /* [rows][ATTENTION_MOST_LANES]: the sum of p, spread over lanes */
-    float *maxima;   /* [rows], in units of log2 */
-    float *slopes;   /* [rows] */
-    int32_t *tokens; /* [rows]: which of the block's tokens a row is of */
-    float *k;        /* a tile of K: [d_k][ATTENTION_TILE_KEYS], or its transpose */
-    float *v;        /* [ATTENTION_TILE_KEYS][d_v] */
-    float *scores;   /* [a group, or few rows][ATTENTION_TILE_KEYS] */
-    float *mask;     /* [tokens][ATTENTION_TILE_KEYS], times log2 e */
-    uint8_t *sight;  /* [tokens]: enum attention_sight of the tile at hand */
+    float *q;         /* [rows][d_k], times scale and log2 e */
+    float *q_columns; /* [d_k][ATTENTION_FEW_ROWS]: the same, for few rows; the others are 0 */
+    float *y;         /* [rows][d_v], not divided yet */
+    float *sums;      /* [rows][ATTENTION_MOST_LANES]: the sum of p, spread over lanes */
+    float *maxima;    /* [rows], in units of log2 */
+    float *slopes;    /* [rows] */
+    int32_t *tokens;  /* [rows]: which of the block's tokens a row is of */
+    float *k;         /* a tile of K: [d_k][ATTENTION_TILE_KEYS], or its transpose */
+    float *v;         /* [ATTENTION_TILE_KEYS][d_v] */
+    float *scores;    /* [a group, or few rows][ATTENTION_TILE_KEYS] */
+    float *mask;      /* [tokens][ATTENTION_TILE_KEYS], times log2 e */
+    uint8_t *sight;   /* [tokens]: enum attention_sight of the tile at hand */
 };
 
 /* Rows are token-major: row = token * group + (head - first_head). */
@@ -39,8 +40,10 @@ struct attention_task {
     const struct attention_args *args;
     int64_t kv_head;
     int64_t first_token, n_tokens;
-    int64_t group;               /* query heads of this KV head */
-    int64_t first_key, last_key; /* [first, last); first is a multiple of the tile */
+    int64_t group; /* query heads of this KV head */
+    const int32_t
+        *cells;     /* where the keys of this segment lie; ATTENTION_TILE_KEYS more may be read */
+    int64_t n_keys; /* of this segment; each is seen by the block's last token */
 };
 
 /* Leaves y, sums and maxima in the scratch. */

@@ -18,8 +18,9 @@
  * Groups of 6, not more: 6 x 4 + 4 registers of 32 (AVX-512, NEON), 6 x 2 + 2 of 16 (AVX2).
  *
  * A block of few rows, as one token's heads are while a reply is written, would spend more on
- * unpacking than on its products.  It goes another way: K is not transposed but multiplied row by
- * row, and a vector's worth of keys summed across lanes together; V is never stored unpacked. */
+ * transposing tiles than on its products.  There K is taken row by row: a vector holds all rows'
+ * scores of a key, and is a broadcast of K times a column of Q for each step; V is never stored
+ * unpacked.  Every row's sums run in the same order either way. */
 #pragma once
 
 #include <math.h>
@@ -48,40 +49,60 @@ ALWAYS_INLINE vf load_lanes(const char *row, int64_t d, const enum attention_for
     return vf_mul(vf_load_i8(block + 2 + d % Q8_0_BLOCK), vf_set(vf_scalar_f16(block)));
 }
 
+/* K or V of one KV head. */
+struct source {
+    const char *first; /* of cell 0 */
+    size_t stride;
+    const int32_t *cells; /* of the tile's keys, then of the next tile's */
+};
+
+static struct source source_of(const struct attention_task *task, const struct attention_rows *rows,
+                               int64_t key)
+{
+    return (struct source){
+        .first = (const char *)rows->data + (size_t)task->kv_head * rows->head_stride,
+        .stride = rows->token_stride,
+        .cells = task->cells + key,
+    };
+}
+
+ALWAYS_INLINE const char *row_of(const struct source *from, int64_t key)
+{
+    return from->first + (size_t)from->cells[key] * from->stride;
+}
+
 /* A row of the next tile: rows of one head lie apart, too far for the processor to guess. */
-ALWAYS_INLINE void prefetch_row(const char *row, int64_t width, const enum attention_format format)
+ALWAYS_INLINE void prefetch_row(const struct source *from, int64_t key, int64_t width,
+                                const enum attention_format format)
 {
     enum { LINE = 64 };
     int64_t bytes = format == ATTENTION_F16 ? width * 2 : width / Q8_0_BLOCK * Q8_0_BYTES;
     for (int64_t at = 0; at < bytes; at += LINE)
-        __builtin_prefetch(row + at);
+        __builtin_prefetch(row_of(from, key) + at);
 }
 
 /* K[key][d] -> tile[key][d], or V; keys from n on become zeros. */
-ALWAYS_INLINE void unpack_rows(float *tile, const struct attention_rows *rows,
+ALWAYS_INLINE void unpack_rows(float *tile, const struct source *from,
                                const enum attention_format format, int64_t n, int64_t width)
 {
-    const char *row = rows->data;
-    for (int64_t key = 0; key < n; key++, row += rows->token_stride) {
-        prefetch_row(row + TILE * rows->token_stride, width, format);
+    for (int64_t key = 0; key < n; key++) {
+        prefetch_row(from, key + TILE, width, format);
         for (int64_t d = 0; d < width; d += VF_LANES)
-            vf_store(tile + key * width + d, load_lanes(row, d, format));
+            vf_store(tile + key * width + d, load_lanes(row_of(from, key), d, format));
     }
     for (int64_t i = n * width; i < TILE * width; i += VF_LANES)
         vf_store(tile + i, vf_set(0));
 }
 
 /* K[key][d] -> tile[d][key]; keys from n on become zeros, so that their scores are finite. */
-ALWAYS_INLINE void unpack_columns(float *tile, const struct attention_rows *rows,
+ALWAYS_INLINE void unpack_columns(float *tile, const struct source *from,
                                   const enum attention_format format, int64_t n, int64_t width)
 {
     for (int64_t key = 0; key < TILE; key += VF_LANES) {
-        const char *row = (const char *)rows->data + (size_t)key * rows->token_stride;
         for (int64_t d = 0; d < width; d += VF_LANES) {
             vf r[VF_LANES];
             for (int i = 0; i < VF_LANES; i++)
-                r[i] = key + i < n ? load_lanes(row + (size_t)i * rows->token_stride, d, format)
-                                   : vf_set(0);
+                r[i] = key + i < n ? load_lanes(row_of(from, key + i), d, format) : vf_set(0);
             vf_transpose(r);
             for (int i = 0; i < VF_LANES; i++)
                 vf_store(tile + (d + i) * TILE + key, r[i]);
@@ -89,22 +110,12 @@ ALWAYS_INLINE void unpack_columns(float *tile, const struct attention_rows *rows
     }
 }
 
-/* The rows of one KV head from `key` on. */
-static struct attention_rows rows_from(const struct attention_rows *rows, int64_t kv_head,
-                                       int64_t key)
-{
-    struct attention_rows from = *rows;
-    from.data = (const char *)rows->data + (size_t)key * rows->token_stride +
-                (size_t)kv_head * rows->head_stride;
-    return from;
-}
-
 static void unpack_tile(const struct attention_task *task, const struct attention_scratch *scratch,
                         int64_t key, int64_t n)
 {
     const struct attention_shape *shape = &task->args->shape;
-    struct attention_rows k = rows_from(&task->args->k, task->kv_head, key);
-    struct attention_rows v = rows_from(&task->args->v, task->kv_head, key);
+    struct source k = source_of(task, &task->args->k, key);
+    struct source v = source_of(task, &task->args->v, key);
     if (shape->k_format == ATTENTION_F16)
         unpack_columns(scratch->k, &k, ATTENTION_F16, n, shape->d_k);
     else
@@ -140,34 +151,33 @@ static enum attention_sight read_mask(const uint16_t mask[TILE], float *out)
     return ATTENTION_MIXED;
 }
 
-/* The same for the last tile, of n keys: those behind them are hidden.  NULL: no mask. */
-static enum attention_sight read_short_mask(const uint16_t *mask, int64_t n, float *out)
+/* The same for n keys that lie anywhere; those behind them are hidden.  NULL: no mask. */
+static enum attention_sight read_scattered_mask(const uint16_t *mask, const int32_t *cells,
+                                                int64_t n, float *out)
 {
     uint16_t values[TILE];
     for (int64_t i = 0; i < TILE; i++)
-        values[i] = i >= n ? F16_MINUS_INFINITY : mask == NULL ? 0 : mask[i];
+        values[i] = i >= n ? F16_MINUS_INFINITY : mask == NULL ? 0 : mask[cells[i]];
     return read_mask(values, out);
 }
 
-/* For all tokens of the block; false where none sees any of these keys. */
-static bool look_at_mask(const struct attention_task *task, const struct attention_scratch *scratch,
+/* For all tokens of the block. */
+static void look_at_mask(const struct attention_task *task, const struct attention_scratch *scratch,
                          int64_t key, int64_t n)
 {
     const struct attention_args *args = task->args;
-    bool is_seen = false;
+    const int32_t *cells = task->cells + key;
+    bool is_run = n == TILE && cells[TILE - 1] - cells[0] == TILE - 1;
     for (int64_t token = 0; token < task->n_tokens; token++) {
         const uint16_t *mask = NULL;
         if (args->mask != NULL)
             mask = (const uint16_t *)((const char *)args->mask +
-                                      (size_t)(task->first_token + token) * args->mask_stride) +
-                   key;
+                                      (size_t)(task->first_token + token) * args->mask_stride);
         float *values = scratch->mask + token * TILE;
         scratch->sight[token] =
-            (uint8_t)(mask != NULL && n == TILE ? read_mask(mask, values)
-                                                : read_short_mask(mask, n, values));
-        is_seen = is_seen || scratch->sight[token] != ATTENTION_HIDDEN;
+            (uint8_t)(mask != NULL && is_run ? read_mask(mask + cells[0], values)
+                                             : read_scattered_mask(mask, cells, n, values));
     }
-    return is_seen;
 }
 
 /* ---- A group of rows against a tile ---- */
@@ -327,31 +337,29 @@ static bool sees_tile(const struct attention_scratch *scratch, int64_t row, int6
 
 /* ---- Few rows ---- */
 
-/* scores[row][key] = q[row] . k[key], k as it was: VF_LANES keys at a time, each summed in lanes of
- * its own; then their lanes are exchanged, and one addition sums them all. */
-static void multiply_q_rows(int64_t n_rows, float *scores, const float *q, const float *k,
-                            int64_t d_k)
+/* scores[row][key] = q[row] . k[key], k as it was, n_rows of eight: a column of Q has a lane a row.
+ */
+ALWAYS_INLINE void multiply_q_rows(const int n_rows, float *scores, const float *q_columns,
+                                   const float *k, int64_t d_k)
 {
-    for (int64_t r = 0; r < n_rows; r++, q += d_k, scores += TILE) {
-        for (int64_t key = 0; key < TILE; key += VF_LANES) {
-            const float *right = k + key * d_k;
-            vf sum[VF_LANES];
-            for (int i = 0; i < VF_LANES; i++)
-                sum[i] = vf_set(0);
-            for (int64_t d = 0; d < d_k; d += VF_LANES) {
-                vf left = vf_load(q + d);
-                for (int i = 0; i < VF_LANES; i++)
-                    sum[i] = vf_fma(left, vf_load(right + i * d_k + d), sum[i]);
-            }
-            vf_store(scores + key, vf_sum_each(sum));
+    for (int64_t key = 0; key < TILE; key += FEW) {
+        v8 sum[FEW];
+        for (int i = 0; i < FEW; i++)
+            sum[i] = v8_set(0);
+        for (int64_t d = 0; d < d_k; d++) {
+            v8 column = v8_load(q_columns + d * FEW);
+            for (int i = 0; i < FEW; i++)
+                sum[i] = v8_fma(column, v8_set(k[(key + i) * d_k + d]), sum[i]);
         }
+        v8_transpose(sum);
+        for (int r = 0; r < n_rows; r++)
+            v8_store(scores + r * TILE + key, sum[r]);
     }
 }
 
 /* As multiply_p_v, with the n keys of v as they lie in the pool, from their value d on. */
 ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, float *y,
-                                     const float *factor, const float *p,
-                                     const struct attention_rows *v,
+                                     const float *factor, const float *p, const struct source *v,
                                      const enum attention_format format, int64_t d, int64_t n,
                                      int64_t d_v)
 {
@@ -359,13 +367,12 @@ ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, floa
     for (int r = 0; r < n_rows; r++)
         for (int i = 0; i < n_vectors; i++)
             sum[r][i] = vf_mul(vf_load(y + r * d_v + i * VF_LANES), vf_set(factor[r]));
-    const char *row = v->data;
-    for (int64_t key = 0; key < n; key++, row += v->token_stride) {
+    for (int64_t key = 0; key < n; key++) {
         if (d == 0)
-            prefetch_row(row + TILE * v->token_stride, d_v, format);
+            prefetch_row(v, key + TILE, d_v, format);
         vf right[VF_TILE];
         for (int i = 0; i < n_vectors; i++)
-            right[i] = load_lanes(row, d + i * VF_LANES, format);
+            right[i] = load_lanes(row_of(v, key), d + i * VF_LANES, format);
         for (int r = 0; r < n_rows; r++) {
             vf left = vf_set(p[r * TILE + key]);
             for (int i = 0; i < n_vectors; i++)
@@ -378,9 +385,8 @@ ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, floa
 }
 
 ALWAYS_INLINE void multiply_p_rows(const int n_rows, const int n_vectors, float *y,
-                                   const float *factor, const float *p,
-                                   const struct attention_rows *v, int64_t d,
-                                   const struct attention_shape *shape, int64_t n)
+                                   const float *factor, const float *p, const struct source *v,
+                                   int64_t d, const struct attention_shape *shape, int64_t n)
 {
     if (shape->v_format == ATTENTION_F16)
         multiply_p_packed(n_rows, n_vectors, y, factor, p, v, ATTENTION_F16, d, n, shape->d_v);
@@ -392,14 +398,14 @@ ALWAYS_INLINE void few_rows(const int n_rows, const struct attention_task *task,
                             const struct attention_scratch *scratch, int64_t key, int64_t n)
 {
     const struct attention_shape *shape = &task->args->shape;
-    struct attention_rows k = rows_from(&task->args->k, task->kv_head, key);
-    struct attention_rows v = rows_from(&task->args->v, task->kv_head, key);
+    struct source k = source_of(task, &task->args->k, key);
+    struct source v = source_of(task, &task->args->v, key);
     int64_t d_k = shape->d_k, d_v = shape->d_v;
     if (shape->k_format == ATTENTION_F16)
         unpack_rows(scratch->k, &k, ATTENTION_F16, n, d_k);
     else
         unpack_rows(scratch->k, &k, ATTENTION_Q8_0, n, d_k);
-    multiply_q_rows(n_rows, scratch->scores, scratch->q, scratch->k, d_k);
+    multiply_q_rows(n_rows, scratch->scores, scratch->q_columns, scratch->k, d_k);
     float factor[FEW];
     soften(n_rows, task, scratch, 0, factor);
     int64_t d = 0;
@@ -458,10 +464,9 @@ static void attention_block(const struct attention_task *task,
                             const struct attention_scratch *scratch)
 {
     int64_t n_rows = task->n_tokens * task->group;
-    for (int64_t key = task->first_key; key < task->last_key; key += TILE) {
-        int64_t n = task->last_key - key < TILE ? task->last_key - key : TILE;
-        if (!look_at_mask(task, scratch, key, n))
-            continue;
+    for (int64_t key = 0; key < task->n_keys; key += TILE) {
+        int64_t n = task->n_keys - key < TILE ? task->n_keys - key : TILE;
+        look_at_mask(task, scratch, key, n);
         if (n_rows <= FEW) {
             run_few_rows(n_rows, task, scratch, key, n);
         } else {

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/simd_x86_eight.h"
+
 enum {
     VF_LANES = 16,
     VF_TILE = 4, /* vectors side by side in a register tile of 6 rows: 24 of 32 registers */
@@ -140,20 +142,4 @@ static inline void vf_transpose(vf r[VF_LANES])
         r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
         r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
     }
-}
-
-/* Lane i of the result is the sum of r[i]'s lanes. */
-static inline vf vf_sum_each(vf r[VF_LANES])
-{
-    for (int i = 0; i < 8; i++)
-        r[i] = _mm512_add_ps(_mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]),
-                             _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]));
-    for (int i = 0; i < 4; i++)
-        r[i] = _mm512_add_ps(_mm512_shuffle_ps(r[2 * i], r[2 * i + 1], 0x44),
-                             _mm512_shuffle_ps(r[2 * i], r[2 * i + 1], 0xee));
-    for (int i = 0; i < 2; i++)
-        r[i] = _mm512_add_ps(_mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0x88),
-                             _mm512_shuffle_f32x4(r[2 * i], r[2 * i + 1], 0xdd));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(r[0], r[1], 0x88),
-                         _mm512_shuffle_f32x4(r[0], r[1], 0xdd));
 }

@@ -133,8 +133,42 @@ static inline void vf_transpose(vf r[VF_LANES])
     r[3] = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
 }
 
-/* Lane i of the result is the sum of r[i]'s lanes. */
-static inline vf vf_sum_each(vf r[VF_LANES])
+/* ---- Eight floats ---- */
+
+typedef float32x4x2_t v8;
+
+static inline v8 v8_load(const float *p)
 {
-    return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3]));
+    return (v8){{vld1q_f32(p), vld1q_f32(p + 4)}};
+}
+
+static inline void v8_store(float *p, v8 a)
+{
+    vst1q_f32(p, a.val[0]);
+    vst1q_f32(p + 4, a.val[1]);
+}
+
+static inline v8 v8_set(float a)
+{
+    return (v8){{vdupq_n_f32(a), vdupq_n_f32(a)}};
+}
+
+/* a * b + c */
+static inline v8 v8_fma(v8 a, v8 b, v8 c)
+{
+    return (v8){{vfmaq_f32(c.val[0], a.val[0], b.val[0]), vfmaq_f32(c.val[1], a.val[1], b.val[1])}};
+}
+
+/* Rows become columns: each quarter does, and two of them change places. */
+static inline void v8_transpose(v8 r[8])
+{
+    vf quarter[2][2][4]; /* rows, columns */
+    for (int i = 0; i < 8; i++)
+        for (int half = 0; half < 2; half++)
+            quarter[i / 4][half][i % 4] = r[i].val[half];
+    for (int i = 0; i < 4; i++)
+        vf_transpose(quarter[i / 2][i % 2]);
+    for (int i = 0; i < 8; i++)
+        for (int half = 0; half < 2; half++)
+            r[i].val[half] = quarter[half][i / 4][i % 4];
 }

@@ -101,9 +101,9 @@ static bool recall(struct tuning *t)
     if (!record.is_settled && record.n_attempts < MOST_ATTEMPTS)
         return false;
     t->choice = record.choice;
-    log_info("tune: as measured before: kernels %s, flash attention %s, %u threads to read and %u "
+    log_info("tune: as measured before: flash attention %s, kernels %s, %u threads to read and %u "
              "to write, %u rows a step",
-             isa_name(record.choice.kernels), record.choice.flash == MODEL_FLASH_ON ? "on" : "off",
+             record.choice.flash == MODEL_FLASH_ON ? "on" : "off", isa_name(record.choice.kernels),
              record.choice.n_threads_batch, record.choice.n_threads, record.choice.n_step_rows);
     return true;
 }

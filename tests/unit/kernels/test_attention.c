@@ -294,6 +294,7 @@ static void check_wish(const struct wish *wish)
         check_close(&s, one, isa);
         check_close(&s, three, isa);
         assert_memory_equal(three, again, bytes);
+        assert_memory_equal(three, one, bytes);
         mem_free(one);
         mem_free(three);
         mem_free(again);
@@ -414,6 +415,125 @@ static void test_attention__scores_of_any_size(void **state)
     }
 }
 
+/* ---- The same to the bit ---- */
+
+/* A sequence of N_SEEN keys and its last N_ASKED tokens, in a pool of N_POOL cells of which it has
+ * those that `places` says, in order; all other cells hold another sequence's. */
+enum {
+    N_SEEN = 1300,
+    N_ASKED = 40,
+    N_POOL = 2048,
+};
+
+static void copy_rows(struct attention_rows *to, const struct attention_rows *from,
+                      const int64_t *places)
+{
+    *to = *from;
+    char *data = mem_alloc(N_POOL * from->token_stride);
+    memset(data, 0x3c, N_POOL * from->token_stride); /* ones, nearly */
+    for (int64_t key = 0; key < N_SEEN; key++)
+        memcpy(data + (size_t)places[key] * from->token_stride,
+               (const char *)from->data + (size_t)key * from->token_stride, from->token_stride);
+    to->data = data;
+}
+
+/* The tokens [first, first + n) of `whole` asking a pool with its keys at places. */
+static float *ask(const struct sample *whole, enum kernel_isa isa, const int64_t *places,
+                  int64_t first, int64_t n, int n_threads)
+{
+    struct sample s = *whole;
+    s.args.shape.n_keys = N_POOL;
+    s.args.shape.n_tokens = n;
+    s.args.q.data = (const char *)whole->args.q.data + (size_t)first * whole->args.q.token_stride;
+    copy_rows(&s.args.k, &whole->args.k, places);
+    copy_rows(&s.args.v, &whole->args.v, places);
+    uint16_t *mask = mem_alloc((size_t)(n * N_POOL) * sizeof *mask);
+    for (int64_t i = 0; i < n * N_POOL; i++)
+        mask[i] = to_f16(-INFINITY);
+    for (int64_t token = 0; token < n; token++)
+        for (int64_t key = 0; key <= N_SEEN - N_ASKED + first + token; key++)
+            mask[token * N_POOL + places[key]] = 0;
+    s.args.mask = mask;
+    s.args.mask_stride = N_POOL * sizeof *mask;
+    float *y = compute(&s, isa, n_threads);
+    mem_free((void *)s.args.k.data);
+    mem_free((void *)s.args.v.data);
+    mem_free(mask);
+    return y;
+}
+
+static void check_same_bits(const struct sample *whole, enum kernel_isa isa)
+{
+    static int64_t dense[N_SEEN], spread[N_SEEN];
+    for (int64_t key = 0; key < N_SEEN; key++) {
+        dense[key] = key;
+        spread[key] = key + 37 + key / 10 * 5; /* runs of ten */
+    }
+    const struct attention_shape *shape = &whole->args.shape;
+    size_t row = (size_t)(shape->n_heads * shape->d_v);
+    float *wanted = ask(whole, isa, dense, 0, N_ASKED, 1);
+    static const int64_t pieces[] = {1, 2, 7, 16, 17, 40};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        for (int64_t first = 0; first + pieces[i] <= N_ASKED; first += pieces[i]) {
+            float *got = ask(whole, isa, i % 2 ? dense : spread, first, pieces[i], 1 + (int)i % 3);
+            assert_memory_equal(got, wanted + (size_t)first * row,
+                                (size_t)pieces[i] * row * sizeof *got);
+            mem_free(got);
+        }
+    }
+    mem_free(wanted);
+}
+
+static void test_attention__a_token_is_the_same_wherever_and_with_whomever(void **state)
+{
+    (void)state;
+    static const int64_t heads[][2] = {{14, 2}, {9, 3}, {12, 1}, {4, 4}};
+    for (size_t i = 0; i < 4; i++) {
+        seed = i;
+        struct wish wish = usual(N_ASKED, N_SEEN);
+        wish.shape.n_heads = heads[i][0];
+        wish.shape.n_kv_heads = heads[i][1];
+        if (i == 1)
+            wish.shape.k_format = wish.shape.v_format = ATTENTION_Q8_0;
+        struct sample s;
+        make_sample(&s, &wish);
+        for (int isa = KERNEL_ISA_NONE + 1; isa < KERNEL_ISA_COUNT; isa++)
+            if (isa_is_here((enum kernel_isa)isa)) /* else not this processor's */
+                check_same_bits(&s, (enum kernel_isa)isa);
+        free_sample(&s);
+    }
+}
+
+static void test_attention__sequences_that_ask_together_do_not_touch_each_other(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        seed = i;
+        struct wish wish = usual(i == 0 ? 3 : 30, 900);
+        wish.mask = MASK_SEQUENCES; /* each token sees other keys than the one before */
+        struct sample s;
+        make_sample(&s, &wish);
+        size_t row = (size_t)(wish.shape.n_heads * wish.shape.d_v);
+        for (int isa = KERNEL_ISA_NONE + 1; isa < KERNEL_ISA_COUNT; isa++) {
+            if (!isa_is_here((enum kernel_isa)isa))
+                continue; /* not this processor's */
+            float *all = compute(&s, (enum kernel_isa)isa, 2);
+            struct sample one = s;
+            one.args.shape.n_tokens = 1;
+            for (int64_t token = 0; token < wish.shape.n_tokens; token++) {
+                one.args.q.data =
+                    (const char *)s.args.q.data + (size_t)token * s.args.q.token_stride;
+                one.args.mask = (const char *)s.args.mask + (size_t)token * s.args.mask_stride;
+                float *alone = compute(&one, (enum kernel_isa)isa, 2);
+                assert_memory_equal(alone, all + (size_t)token * row, row * sizeof *alone);
+                mem_free(alone);
+            }
+            mem_free(all);
+        }
+        free_sample(&s);
+    }
+}
+
 static void test_attention__declines_what_it_cannot_compute(void **state)
 {
     (void)state;
@@ -445,6 +565,8 @@ int main(void)
         cmocka_unit_test(test_attention__masks_that_hide_tiles_rows_and_everything),
         cmocka_unit_test(test_attention__softcap_slopes_and_sinks),
         cmocka_unit_test(test_attention__scores_of_any_size),
+        cmocka_unit_test(test_attention__a_token_is_the_same_wherever_and_with_whomever),
+        cmocka_unit_test(test_attention__sequences_that_ask_together_do_not_touch_each_other),
         cmocka_unit_test(test_attention__declines_what_it_cannot_compute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
