@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/attention_block.h"
+#include "kernels/work.h"
 
 /* How the work is cut, as far as the shape says it: where blocks end is the mask's to say. */
 struct plan {
@@ -14,27 +15,11 @@ struct plan {
 };
 
 enum {
-    ALIGNMENT_FLOATS = 16,
     TASKS_PER_THREAD = 4, /* so that the threads end together */
     SPLIT_TOKENS = 16,    /* so few have too few blocks for the threads */
 };
 
 static const float LOG2_E = 1.4426950408889634f;
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
 
 static struct plan make_plan(const struct attention_shape *shape, int n_threads)
 {
@@ -53,37 +38,24 @@ static struct plan make_plan(const struct attention_shape *shape, int n_threads)
 
 /* ---- The work buffer ---- */
 
-/* Where pieces of the work buffer begin; with base NULL it only measures. */
-struct carver {
-    float *base;
-    int64_t used; /* floats */
-};
-
-static float *carve(struct carver *from, int64_t n_floats)
-{
-    float *piece = from->base == NULL ? NULL : from->base + from->used;
-    from->used += divide_up(n_floats, ALIGNMENT_FLOATS) * ALIGNMENT_FLOATS;
-    return piece;
-}
-
 /* One thread's scratch. */
 static struct attention_scratch carve_scratch(const struct attention_shape *shape,
                                               const struct plan *plan, struct carver *from)
 {
     int64_t rows = plan->block_tokens * plan->group;
     return (struct attention_scratch){
-        .q = carve(from, rows * shape->d_k),
-        .q_columns = carve(from, shape->d_k * ATTENTION_FEW_ROWS),
-        .y = carve(from, rows * shape->d_v),
-        .sums = carve(from, rows * ATTENTION_MOST_LANES),
-        .maxima = carve(from, rows),
-        .slopes = carve(from, rows),
-        .tokens = (int32_t *)carve(from, rows),
-        .k = carve(from, shape->d_k * ATTENTION_TILE_KEYS),
-        .v = carve(from, shape->d_v * ATTENTION_TILE_KEYS),
-        .scores = carve(from, ATTENTION_FEW_ROWS * ATTENTION_TILE_KEYS),
-        .mask = carve(from, plan->block_tokens * ATTENTION_TILE_KEYS),
-        .sight = (uint8_t *)carve(from, divide_up(plan->block_tokens, (int64_t)sizeof(float))),
+        .q = carve_floats(from, rows * shape->d_k),
+        .q_columns = carve_floats(from, shape->d_k * ATTENTION_FEW_ROWS),
+        .y = carve_floats(from, rows * shape->d_v),
+        .sums = carve_floats(from, rows * ATTENTION_MOST_LANES),
+        .maxima = carve_floats(from, rows),
+        .slopes = carve_floats(from, rows),
+        .tokens = carve_ints(from, rows),
+        .k = carve_floats(from, shape->d_k * ATTENTION_TILE_KEYS),
+        .v = carve_floats(from, shape->d_v * ATTENTION_TILE_KEYS),
+        .scores = carve_floats(from, ATTENTION_FEW_ROWS * ATTENTION_TILE_KEYS),
+        .mask = carve_floats(from, plan->block_tokens * ATTENTION_TILE_KEYS),
+        .sight = carve(from, plan->block_tokens),
     };
 }
 
@@ -108,14 +80,14 @@ static struct thread_work carve_thread(const struct attention_shape *shape, cons
 {
     return (struct thread_work){
         .scratch = carve_scratch(shape, plan, from),
-        .totals = carve(from, plan->block_tokens * plan->group * total_floats(shape)),
-        .starts = (int32_t *)carve(from, shape->n_tokens + 1),
-        .cells = (int32_t *)carve(from, shape->n_keys + 2 * ATTENTION_TILE_KEYS),
+        .totals = carve_floats(from, plan->block_tokens * plan->group * total_floats(shape)),
+        .starts = carve_ints(from, shape->n_tokens + 1),
+        .cells = carve_ints(from, shape->n_keys + 2 * ATTENTION_TILE_KEYS),
         .cells_of = -1,
     };
 }
 
-static int64_t thread_floats(const struct attention_shape *shape, const struct plan *plan)
+static size_t thread_bytes(const struct attention_shape *shape, const struct plan *plan)
 {
     struct carver measure = {0};
     carve_thread(shape, plan, &measure);
@@ -123,19 +95,19 @@ static int64_t thread_floats(const struct attention_shape *shape, const struct p
 }
 
 /* Where blocks are split: the totals of each segment, [segments][tokens][heads]. */
-static int64_t parts_floats(const struct attention_shape *shape, const struct plan *plan)
+static size_t parts_bytes(const struct attention_shape *shape, const struct plan *plan)
 {
     if (!plan->is_split)
         return 0;
-    return plan->n_segments * shape->n_tokens * shape->n_heads * total_floats(shape);
+    return (size_t)(plan->n_segments * shape->n_tokens * shape->n_heads * total_floats(shape)) *
+           sizeof(float);
 }
 
 size_t attention_work_bytes(enum kernel_isa isa, const struct attention_shape *shape, int n_threads)
 {
     (void)isa;
     struct plan plan = make_plan(shape, n_threads);
-    int64_t floats = thread_floats(shape, &plan) * n_threads + parts_floats(shape, &plan);
-    return (size_t)floats * sizeof(float);
+    return thread_bytes(shape, &plan) * (size_t)n_threads + parts_bytes(shape, &plan);
 }
 
 /* ---- Who sees what ---- */
@@ -438,10 +410,10 @@ void attention_run(enum kernel_isa isa, const struct attention_args *args,
 {
     attention_block_fn *run_block = block_of(isa);
     struct plan plan = make_plan(&args->shape, team->nth);
-    int64_t of_a_thread = thread_floats(&args->shape, &plan);
-    struct carver carver = {(float *)args->work, of_a_thread * team->ith};
+    size_t of_a_thread = thread_bytes(&args->shape, &plan);
+    struct carver carver = {args->work, of_a_thread * (size_t)team->ith};
     struct thread_work work = carve_thread(&args->shape, &plan, &carver);
-    float *parts = (float *)args->work + of_a_thread * team->nth;
+    float *parts = (float *)((char *)args->work + of_a_thread * (size_t)team->nth);
 
     int64_t n_blocks = find_blocks(args, &plan, work.starts);
     int64_t n_parts = plan.is_split ? plan.n_segments : 1;

@@ -2,23 +2,14 @@
 
 #include <string.h>
 
+#include "kernels/work.h"
+
 enum {
     MOST_ROWS = 128, /* brought together at once: what bounds the work buffer */
     FEW_ROWS = 4,    /* products of fewer may want more work buffer than those of more */
     TASKS_PER_THREAD = 8,
     PART_OUTS = 96, /* a part is a number of these: whole slabs of every instruction set */
-    ALIGNMENT = 64,
 };
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 bool experts_handles(enum kernel_isa isa, const struct experts_shape *shape)
 {
@@ -35,16 +26,6 @@ struct scratch {
     void *work;      /* the product's */
 };
 
-/* Where they begin in it, and how much it takes. */
-struct layout {
-    size_t x, y, work, n_bytes;
-};
-
-static size_t after(size_t at, size_t n_bytes)
-{
-    return at + (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
 static size_t product_bytes(enum kernel_isa isa, const struct experts_shape *shape)
 {
     struct matmul_shape product = shape->expert;
@@ -57,28 +38,28 @@ static size_t product_bytes(enum kernel_isa isa, const struct experts_shape *sha
     return most;
 }
 
-static struct layout layout_of(enum kernel_isa isa, const struct experts_shape *shape)
+static struct scratch carve_scratch(enum kernel_isa isa, const struct experts_shape *shape,
+                                    struct carver *from)
 {
-    size_t n_rows = (size_t)smaller(shape->expert.n_rows, MOST_ROWS);
-    struct layout out;
-    out.x = after(0, (size_t)shape->n_experts * sizeof(int32_t));
-    out.y = after(out.x, n_rows * (size_t)shape->expert.n_k * sizeof(float));
-    out.work = after(out.y, n_rows * (size_t)shape->expert.n_out * sizeof(float));
-    out.n_bytes = after(out.work, product_bytes(isa, shape));
-    return out;
+    int64_t n_rows = smaller(shape->expert.n_rows, MOST_ROWS);
+    return (struct scratch){
+        .n_rows = carve_ints(from, shape->n_experts),
+        .x = carve_floats(from, n_rows * shape->expert.n_k),
+        .y = carve_floats(from, n_rows * shape->expert.n_out),
+        .work = carve(from, (int64_t)product_bytes(isa, shape)),
+    };
+}
+
+static size_t thread_bytes(enum kernel_isa isa, const struct experts_shape *shape)
+{
+    struct carver measure = {0};
+    carve_scratch(isa, shape, &measure);
+    return measure.used;
 }
 
 size_t experts_work_bytes(enum kernel_isa isa, const struct experts_shape *shape, int n_threads)
 {
-    return layout_of(isa, shape).n_bytes * (size_t)n_threads;
-}
-
-static struct scratch scratch_of(enum kernel_isa isa, const struct experts_args *args, int ith)
-{
-    struct layout layout = layout_of(isa, &args->shape);
-    char *base = (char *)args->work + layout.n_bytes * (size_t)ith;
-    return (struct scratch){(int32_t *)base, (float *)(base + layout.x), (float *)(base + layout.y),
-                            base + layout.work};
+    return thread_bytes(isa, shape) * (size_t)n_threads;
 }
 
 /* ---- Rows: numbered token by token, slot by slot ---- */
@@ -190,7 +171,8 @@ void experts_run(enum kernel_isa isa, const struct experts_args *args,
                  const struct kernel_team *team)
 {
     const struct experts_shape *shape = &args->shape;
-    struct scratch scratch = scratch_of(isa, args, team->ith);
+    struct carver carver = {args->work, thread_bytes(isa, shape) * (size_t)team->ith};
+    struct scratch scratch = carve_scratch(isa, shape, &carver);
     int64_t n_busy = count_rows(args, scratch.n_rows);
     int64_t n_parts = smaller(divide_up(shape->expert.n_out, PART_OUTS),
                               divide_up(TASKS_PER_THREAD * team->nth, n_busy));

@@ -3,29 +3,14 @@
 #include <string.h>
 
 #include "kernels/matmul_block.h"
+#include "kernels/work.h"
 
 enum {
-    ALIGNMENT = 64,
     TASKS_PER_THREAD = 4, /* at least, so that the threads end together */
     MOST_SLABS = 4, /* of a task: a chunk of the activations is read from L2 for all of them */
     NARROW_LEAST_OUTS = 64, /* a number of vectors of every width */
     SMALL_WEIGHTS = 8 << 20,
 };
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
 
 static const struct matmul_kernels *kernels_of(enum kernel_isa isa)
 {
@@ -68,18 +53,6 @@ static bool is_small(const struct matmul_shape *shape)
 
 /* ---- The work buffer: tiles of activations, then each thread's panel ---- */
 
-struct carver {
-    char *base; /* NULL: only measures */
-    size_t used;
-};
-
-static void *carve(struct carver *from, int64_t n_bytes)
-{
-    char *piece = from->base == NULL ? NULL : from->base + from->used;
-    from->used += (size_t)divide_up(n_bytes, ALIGNMENT) * ALIGNMENT;
-    return piece;
-}
-
 struct activations {
     const struct matmul_shape *shape;
     int64_t n_tiles;
@@ -99,7 +72,7 @@ static struct activations carve_activations(const struct matmul_kernels *kernels
     };
     out.all.n_rows = rows;
     out.all.q = carve(from, rows * k);
-    out.all.scales = carve(from, rows * out.n_groups * (int64_t)sizeof(float));
+    out.all.scales = carve_floats(from, rows * out.n_groups);
     out.all.sums = carve(from, rows * out.n_sums * (int64_t)sizeof(union matmul_sum));
     return out;
 }
@@ -133,13 +106,13 @@ static struct scratch carve_scratch(const struct matmul_kernels *kernels,
     int64_t n_floats = MATMUL_CHUNK / 16 * outs;
     struct scratch out = {0};
     if (is_narrow(shape)) {
-        out.narrow = carve(from, kernels->narrow_floats(shape->n_k) * (int64_t)sizeof(float));
+        out.narrow = carve_floats(from, kernels->narrow_floats(shape->n_k));
         return out;
     }
     out.panel.q = carve(from, MATMUL_CHUNK * outs);
-    out.panel.scales = carve(from, n_floats * (int64_t)sizeof(float));
-    out.panel.mins = carve(from, n_floats * (int64_t)sizeof(float));
-    out.y = carve(from, shape->n_rows * outs * (int64_t)sizeof(float));
+    out.panel.scales = carve_floats(from, n_floats);
+    out.panel.mins = carve_floats(from, n_floats);
+    out.y = carve_floats(from, shape->n_rows * outs);
     return out;
 }
 
