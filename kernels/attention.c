@@ -10,8 +10,9 @@
 struct plan {
     int64_t group;        /* query heads of a KV head */
     int64_t block_tokens; /* most of a block */
-    bool is_split;        /* each segment of a block's keys is a task */
+    bool is_split;        /* some segments of a block's keys are a task */
     int64_t n_segments;   /* most of a block */
+    int64_t at_once;      /* segments of such a task */
 };
 
 enum {
@@ -33,6 +34,9 @@ static struct plan make_plan(const struct attention_shape *shape, int n_threads)
     if (!plan.is_split)
         enough = shape->n_tokens * shape->n_kv_heads / (TASKS_PER_THREAD * n_threads);
     plan.block_tokens = larger(1, smaller(most, enough));
+    /* Several segments in a row, as the first tile of a task has not been prefetched. */
+    int64_t least_tasks = shape->n_kv_heads * plan.n_segments;
+    plan.at_once = larger(1, least_tasks / (2 * TASKS_PER_THREAD * n_threads));
     return plan;
 }
 
@@ -355,6 +359,15 @@ static void run_part(struct attention_task *task, const struct thread_work *work
     }
 }
 
+static void run_parts(struct attention_task *task, const struct plan *plan,
+                      const struct thread_work *work, int64_t first, attention_block_fn *run_block,
+                      float *parts)
+{
+    int64_t end = smaller(first + plan->at_once, plan->n_segments);
+    for (int64_t segment = first; segment < end; segment++)
+        run_part(task, work, segment, run_block, parts);
+}
+
 /* All parts are there: every thread joins some rows'. */
 static void join_parts(const struct attention_args *args, const struct plan *plan,
                        const struct thread_work *work, float *parts, const struct kernel_team *team)
@@ -416,7 +429,7 @@ void attention_run(enum kernel_isa isa, const struct attention_args *args,
     float *parts = (float *)((char *)args->work + of_a_thread * (size_t)team->nth);
 
     int64_t n_blocks = find_blocks(args, &plan, work.starts);
-    int64_t n_parts = plan.is_split ? plan.n_segments : 1;
+    int64_t n_parts = plan.is_split ? divide_up(plan.n_segments, plan.at_once) : 1;
     int64_t n_tasks = n_blocks * args->shape.n_kv_heads * n_parts;
     for (int64_t i = team_first_task(team); i < n_tasks; i = team_next_task(team)) {
         int64_t block = i / n_parts / args->shape.n_kv_heads;
@@ -425,7 +438,7 @@ void attention_run(enum kernel_isa isa, const struct attention_args *args,
             task_of(args, &plan, &work, block, i / n_parts % args->shape.n_kv_heads);
         begin_block(&task, &work.scratch);
         if (plan.is_split)
-            run_part(&task, &work, i % n_parts, run_block, parts);
+            run_parts(&task, &plan, &work, i % n_parts * plan.at_once, run_block, parts);
         else
             run_whole(&task, &work, run_block);
     }

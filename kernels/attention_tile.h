@@ -71,14 +71,20 @@ ALWAYS_INLINE const char *row_of(const struct source *from, int64_t key)
     return from->first + (size_t)from->cells[key] * from->stride;
 }
 
-/* A row of the next tile: rows of one head lie apart, too far for the processor to guess. */
-ALWAYS_INLINE void prefetch_row(const struct source *from, int64_t key, int64_t width,
+ALWAYS_INLINE int64_t bytes_of(int64_t width, const enum attention_format format)
+{
+    return format == ATTENTION_F16 ? width * 2 : width / Q8_0_BLOCK * Q8_0_BYTES;
+}
+
+/* Values [begin, end) of a row of the next tile, to L2: rows of one head lie apart, too far for the
+ * processor to guess.  Few at a time: those that wait for memory block what would not wait. */
+ALWAYS_INLINE void prefetch_row(const struct source *from, int64_t key, int64_t begin, int64_t end,
                                 const enum attention_format format)
 {
     enum { LINE = 64 };
-    int64_t bytes = format == ATTENTION_F16 ? width * 2 : width / Q8_0_BLOCK * Q8_0_BYTES;
-    for (int64_t at = 0; at < bytes; at += LINE)
-        __builtin_prefetch(row_of(from, key) + at);
+    const char *row = row_of(from, key);
+    for (int64_t at = bytes_of(begin, format); at < bytes_of(end, format); at += LINE)
+        __builtin_prefetch(row + at, 0, 2);
 }
 
 /* K[key][d] -> tile[key][d], or V; keys from n on become zeros. */
@@ -86,7 +92,6 @@ ALWAYS_INLINE void unpack_rows(float *tile, const struct source *from,
                                const enum attention_format format, int64_t n, int64_t width)
 {
     for (int64_t key = 0; key < n; key++) {
-        prefetch_row(from, key + TILE, width, format);
         for (int64_t d = 0; d < width; d += VF_LANES)
             vf_store(tile + key * width + d, load_lanes(row_of(from, key), d, format));
     }
@@ -338,22 +343,41 @@ static bool sees_tile(const struct attention_scratch *scratch, int64_t row, int6
 /* ---- Few rows ---- */
 
 /* scores[row][key] = q[row] . k[key], k as it was, n_rows of eight: a column of Q has a lane a row.
- */
-ALWAYS_INLINE void multiply_q_rows(const int n_rows, float *scores, const float *q_columns,
-                                   const float *k, int64_t d_k)
+ * Meanwhile the next tile of K is brought. */
+ALWAYS_INLINE void multiply_q_rows(const struct attention_scratch *scratch, int64_t n_rows,
+                                   const int64_t d_k, const struct source *next,
+                                   const enum attention_format format)
 {
     for (int64_t key = 0; key < TILE; key += FEW) {
+        for (int64_t i = 0; i < FEW; i++)
+            prefetch_row(next, key + i + TILE, 0, d_k, format);
         v8 sum[FEW];
         for (int i = 0; i < FEW; i++)
             sum[i] = v8_set(0);
         for (int64_t d = 0; d < d_k; d++) {
-            v8 column = v8_load(q_columns + d * FEW);
+            v8 column = v8_load(scratch->q_columns + d * FEW);
             for (int i = 0; i < FEW; i++)
-                sum[i] = v8_fma(column, v8_set(k[(key + i) * d_k + d]), sum[i]);
+                sum[i] = v8_fma(column, v8_set(scratch->k[(key + i) * d_k + d]), sum[i]);
         }
         v8_transpose(sum);
-        for (int r = 0; r < n_rows; r++)
-            v8_store(scores + r * TILE + key, sum[r]);
+        for (int64_t r = 0; r < n_rows; r++)
+            v8_store(scratch->scores + r * TILE + key, sum[r]);
+    }
+}
+
+/* With usual widths as constants, the eight rows of K need one pointer, not eight. */
+static void multiply_q_few(const struct attention_scratch *scratch, int64_t n_rows, int64_t d_k,
+                           const struct source *next, enum attention_format format)
+{
+    switch (d_k) {
+    case 64:
+        multiply_q_rows(scratch, n_rows, 64, next, format);
+        break;
+    case 128:
+        multiply_q_rows(scratch, n_rows, 128, next, format);
+        break;
+    default:
+        multiply_q_rows(scratch, n_rows, d_k, next, format);
     }
 }
 
@@ -368,8 +392,7 @@ ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, floa
         for (int i = 0; i < n_vectors; i++)
             sum[r][i] = vf_mul(vf_load(y + r * d_v + i * VF_LANES), vf_set(factor[r]));
     for (int64_t key = 0; key < n; key++) {
-        if (d == 0)
-            prefetch_row(v, key + TILE, d_v, format);
+        prefetch_row(v, key + TILE, d, d + n_vectors * VF_LANES, format);
         vf right[VF_TILE];
         for (int i = 0; i < n_vectors; i++)
             right[i] = load_lanes(row_of(v, key), d + i * VF_LANES, format);
@@ -405,7 +428,7 @@ ALWAYS_INLINE void few_rows(const int n_rows, const struct attention_task *task,
         unpack_rows(scratch->k, &k, ATTENTION_F16, n, d_k);
     else
         unpack_rows(scratch->k, &k, ATTENTION_Q8_0, n, d_k);
-    multiply_q_rows(n_rows, scratch->scores, scratch->q_columns, scratch->k, d_k);
+    multiply_q_few(scratch, n_rows, d_k, &k, shape->k_format);
     float factor[FEW];
     soften(n_rows, task, scratch, 0, factor);
     int64_t d = 0;
