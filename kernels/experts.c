@@ -6,7 +6,6 @@
 
 enum {
     MOST_ROWS = 128, /* brought together at once: what bounds the work buffer */
-    FEW_ROWS = 4,    /* products of fewer may want more work buffer than those of more */
     TASKS_PER_THREAD = 8,
     PART_OUTS = 96, /* a part is a number of these: whole slabs of every instruction set */
 };
@@ -26,16 +25,12 @@ struct scratch {
     void *work;      /* the product's */
 };
 
+/* Fewer rows take no more. */
 static size_t product_bytes(enum kernel_isa isa, const struct experts_shape *shape)
 {
     struct matmul_shape product = shape->expert;
     product.n_rows = smaller(product.n_rows, MOST_ROWS);
-    size_t most = matmul_work_bytes(isa, &product, 1);
-    for (product.n_rows = 1; product.n_rows < FEW_ROWS; product.n_rows++) {
-        size_t bytes = matmul_work_bytes(isa, &product, 1);
-        most = bytes > most ? bytes : most;
-    }
-    return most;
+    return matmul_work_bytes(isa, &product, 1);
 }
 
 static struct scratch carve_scratch(enum kernel_isa isa, const struct experts_shape *shape,

@@ -63,8 +63,7 @@ static bool matmul_format_of(enum ggml_type type, enum matmul_format *out)
         {GGML_TYPE_Q5_0, MATMUL_Q5_0},     {GGML_TYPE_Q8_0, MATMUL_Q8_0},
         {GGML_TYPE_Q4_K, MATMUL_Q4_K},     {GGML_TYPE_Q5_K, MATMUL_Q5_K},
         {GGML_TYPE_Q6_K, MATMUL_Q6_K},     {GGML_TYPE_IQ4_NL, MATMUL_IQ4_NL},
-        {GGML_TYPE_IQ4_XS, MATMUL_IQ4_XS}, {GGML_TYPE_F16, MATMUL_F16},
-        {GGML_TYPE_BF16, MATMUL_BF16},
+        {GGML_TYPE_IQ4_XS, MATMUL_IQ4_XS},
     };
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         *out = formats[i].format;

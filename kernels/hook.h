@@ -17,6 +17,10 @@
 extern "C" {
 #endif
 
+/* Raised whenever the same operands give other bits or are computed at another speed: what was kept
+ * of either, on disk, is of the kernels that were. */
+enum { KERNELS_REVISION = 2 };
+
 /* Registers with ggml; before the first model is loaded.  Calling it again does nothing.  False
  * where the ggml that is linked is not the one whose internal headers this was compiled with: then
  * no kernel of ours ever runs. */

@@ -9,6 +9,7 @@ enum {
     TASKS_PER_THREAD = 4, /* at least, so that the threads end together */
     MOST_SLABS = 4, /* of a task: a chunk of the activations is read from L2 for all of them */
     NARROW_LEAST_OUTS = 64, /* a number of vectors of every width */
+    SMALL_ROWS = 4,
     SMALL_WEIGHTS = 8 << 20,
 };
 
@@ -48,7 +49,7 @@ static bool is_narrow(const struct matmul_shape *shape)
  * than it saves: each thread then rounds the few activations for itself, and takes its share. */
 static bool is_small(const struct matmul_shape *shape)
 {
-    return is_narrow(shape) && shape->n_k * shape->n_out <= SMALL_WEIGHTS;
+    return shape->n_rows <= SMALL_ROWS && shape->n_k * shape->n_out <= SMALL_WEIGHTS;
 }
 
 /* ---- The work buffer: tiles of activations, then each thread's panel ---- */
@@ -73,7 +74,11 @@ static struct activations carve_activations(const struct matmul_kernels *kernels
     out.all.n_rows = rows;
     out.all.q = carve(from, rows * k);
     out.all.scales = carve_floats(from, rows * out.n_groups);
-    out.all.sums = carve(from, rows * out.n_sums * (int64_t)sizeof(union matmul_sum));
+    if (matmul_group(shape->format) != MATMUL_SUB &&
+        (is_narrow(shape) || matmul_traits(shape->format).has_mins))
+        out.all.short_sums = carve(from, rows * out.n_sums * (int64_t)sizeof(int16_t));
+    else
+        out.all.sums = carve(from, rows * out.n_sums * (int64_t)sizeof(union matmul_sum));
     return out;
 }
 
@@ -89,29 +94,31 @@ static struct matmul_tile tile_of(const struct activations *a, int64_t tile)
     out.n_rows = first_row(a, tile + 1) - row;
     out.q += row * a->shape->n_k;
     out.scales += row * a->n_groups;
-    out.sums += row * a->n_sums;
+    if (out.short_sums != NULL)
+        out.short_sums += row * a->n_sums;
+    else
+        out.sums += row * a->n_sums;
     return out;
 }
 
 struct scratch {
     struct matmul_panel panel;
-    float *y;      /* a slab that is not whole: [rows][outs] */
-    float *narrow; /* instead of all of that */
+    float *y; /* a slab that is not whole: [rows][outs] */
 };
 
 static struct scratch carve_scratch(const struct matmul_kernels *kernels,
                                     const struct matmul_shape *shape, struct carver *from)
 {
     int64_t outs = kernels->outs;
-    int64_t n_floats = MATMUL_CHUNK / 16 * outs;
     struct scratch out = {0};
-    if (is_narrow(shape)) {
-        out.narrow = carve_floats(from, kernels->narrow_floats(shape->n_k));
+    if (is_narrow(shape))
         return out;
-    }
     out.panel.q = carve(from, MATMUL_CHUNK * outs);
-    out.panel.scales = carve_floats(from, n_floats);
-    out.panel.mins = carve_floats(from, n_floats);
+    out.panel.scales = carve(from, MATMUL_CHUNK / 16 * outs * (int64_t)sizeof(union matmul_scale));
+    out.panel.mins = carve_floats(from, MATMUL_CHUNK / MATMUL_SUB * outs);
+    out.panel.short_mins = carve(from, MATMUL_CHUNK / MATMUL_SUB * outs * (int64_t)sizeof(int16_t));
+    out.panel.factors = carve_floats(from, MATMUL_CHUNK / MATMUL_SUPER * outs);
+    out.panel.min_factors = carve_floats(from, MATMUL_CHUNK / MATMUL_SUPER * outs);
     out.y = carve_floats(from, shape->n_rows * outs);
     return out;
 }
@@ -129,17 +136,15 @@ size_t matmul_work_bytes(enum kernel_isa isa, const struct matmul_shape *shape, 
 
 /* ---- The products ---- */
 
-/* Every n-th row, from row `first_of_all` on. */
-static void quantize_rows(const struct matmul_kernels *kernels, const struct matmul_args *args,
-                          const struct activations *a, int first_of_all, int n)
+/* Every n-th tile from `begin` on: rows of one tile share cache lines. */
+static void quantize_tiles(const struct matmul_kernels *kernels, const struct matmul_args *args,
+                           const struct activations *a, int begin, int n)
 {
     int offset = offset_of(kernels, args->shape.format);
-    for (int64_t tile = 0; tile < a->n_tiles; tile++) {
+    for (int64_t tile = begin; tile < a->n_tiles; tile += n) {
         struct matmul_tile t = tile_of(a, tile);
         int64_t first = first_row(a, tile);
         for (int64_t row = 0; row < t.n_rows; row++) {
-            if ((first + row) % n != first_of_all)
-                continue;
             const float *x =
                 (const float *)((const char *)args->x + (size_t)(first + row) * args->x_stride);
             kernels->quantize(&args->shape, x, offset, &t, row);
@@ -210,34 +215,31 @@ static void run_wide(const struct matmul_kernels *kernels, const struct matmul_a
 }
 
 static void multiply_narrow(const struct matmul_kernels *kernels, const struct matmul_args *args,
-                            const struct activations *a, const struct scratch *scratch,
-                            int64_t begin, int64_t end)
+                            const struct activations *a, int64_t begin, int64_t end)
 {
     struct matmul_tile tiles[MATMUL_NARROW_ROWS];
     for (int64_t i = 0; i < a->n_tiles; i++)
         tiles[i] = tile_of(a, i);
-    kernels->narrow(args, tiles, scratch->narrow, begin, end);
+    kernels->narrow(args, tiles, begin, end);
 }
 
 static void run_narrow(const struct matmul_kernels *kernels, const struct matmul_args *args,
-                       const struct activations *a, const struct scratch *scratch,
-                       const struct kernel_team *team)
+                       const struct activations *a, const struct kernel_team *team)
 {
     int64_t n_out = args->shape.n_out;
     int64_t step = larger(NARROW_LEAST_OUTS, n_out / (TASKS_PER_THREAD * team->nth));
     step = divide_up(step, NARROW_LEAST_OUTS) * NARROW_LEAST_OUTS;
     int64_t n_tasks = divide_up(n_out, step);
     for (int64_t i = team_first_task(team); i < n_tasks; i = team_next_task(team))
-        multiply_narrow(kernels, args, a, scratch, i * step, smaller((i + 1) * step, n_out));
+        multiply_narrow(kernels, args, a, i * step, smaller((i + 1) * step, n_out));
 }
 
 static void run_small(const struct matmul_kernels *kernels, const struct matmul_args *args,
-                      const struct activations *a, const struct scratch *scratch,
-                      const struct kernel_team *team)
+                      const struct activations *a, const struct kernel_team *team)
 {
     int64_t n_out = args->shape.n_out;
-    quantize_rows(kernels, args, a, 0, 1);
-    multiply_narrow(kernels, args, a, scratch, n_out * team->ith / team->nth,
+    quantize_tiles(kernels, args, a, 0, 1);
+    multiply_narrow(kernels, args, a, n_out * team->ith / team->nth,
                     n_out * (team->ith + 1) / team->nth);
 }
 
@@ -263,12 +265,12 @@ void matmul_run(enum kernel_isa isa, const struct matmul_args *args, const struc
     for (int i = 0; i <= team->ith; i++)
         scratch = carve_scratch(kernels, &args->shape, &carver);
     if (small) {
-        run_small(kernels, args, &a, &scratch, team);
+        run_small(kernels, args, &a, team);
         return;
     }
-    quantize_rows(kernels, args, &a, team->ith, team->nth);
+    quantize_tiles(kernels, args, &a, team->ith, team->nth);
     if (is_narrow(&args->shape))
-        run_narrow(kernels, args, &a, &scratch, team);
+        run_narrow(kernels, args, &a, team);
     else
         run_wide(kernels, args, &a, &scratch, team);
 }

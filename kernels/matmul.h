@@ -4,15 +4,17 @@
  *
  * The weights stay as they are in the mapped file; nothing is repacked for keeps.  Two forms:
  *
- *   wide      reading a prompt, verifying drafts: slabs of weights are unpacked on the fly, a chunk
+ *   wide      reading a prompt: slabs of weights are unpacked on the fly, a chunk
  *             at a time, to an interleaved panel, which all rows then use;
- *   narrow    up to three rows, as in decoding: each weight is read once, straight from its block.
+ *   narrow    up to twelve rows, as in writing: eight outputs at a time, each weight read once from
+ *             memory, straight from its block.
  *
  * Activations are rounded to 8 bits, with a scale for each 32 or, with K blocks, 128 of them.
  *
  * What it is not: general.  What matmul_handles declines goes ggml's own way.
  *
- * The same arguments give the same bits, whatever the number of threads. */
+ * A row comes out the same to the bit whatever rows are multiplied with it, by whichever form and
+ * on any number of threads. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +24,9 @@
 #include "kernels/isa.h"
 #include "kernels/team.h"
 
-/* How weights are stored, in blocks along k.  The layouts are ggml's (matmul_formats.h). */
+/* How weights are stored, in blocks along k.  The layouts are ggml's (matmul_formats.h).  F16 and
+ * BF16 are not among them: ggml's own products reach 3/4 of the peak with many rows, and memory's
+ * speed with one (bench/kernels). */
 enum matmul_format {
     MATMUL_Q4_0,
     MATMUL_Q4_1,
@@ -33,8 +37,6 @@ enum matmul_format {
     MATMUL_Q6_K,
     MATMUL_IQ4_NL,
     MATMUL_IQ4_XS,
-    MATMUL_F16,
-    MATMUL_BF16,
     MATMUL_FORMATS,
 };
 

@@ -1,7 +1,5 @@
 #include "kernels/simd_avx512.h"
 
-#include "kernels/matmul_narrow_x86.h"
-
 #define VI_ROWS 4
 #define VI_COLS 2
 
@@ -25,6 +23,18 @@ static inline vi vi_set(int a)
 static inline vi vi_add(vi a, vi b)
 {
     return _mm512_add_epi32(a, b);
+}
+
+/* total + a * b */
+static inline vi vi_mla(vi total, vi a, vi b)
+{
+    return _mm512_add_epi32(total, _mm512_mullo_epi32(a, b));
+}
+
+/* total + the sum of two products of 16 bits */
+static inline vi vi_mla_pairs(vi total, vi a, vi b)
+{
+    return _mm512_add_epi32(total, _mm512_madd_epi16(a, b));
 }
 
 static inline vf vi_to_vf(vi a)
@@ -52,6 +62,16 @@ static inline vi vi_add16(vi a, vi b)
 static inline vi vi_fold(vi pairs)
 {
     return _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+}
+
+static inline __m256i narrow_dot(__m256i q, __m256i a)
+{
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(q, a), _mm256_set1_epi16(1));
+}
+
+static inline __m256i narrow_mac(__m256i sum, __m256i pairs, __m256i scales)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scales));
 }
 
 #include "kernels/matmul_x86.h"

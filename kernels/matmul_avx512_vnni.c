@@ -21,6 +21,18 @@ static inline vi vi_set(int a)
     return _mm512_set1_epi32(a);
 }
 
+/* total + a * b */
+static inline vi vi_mla(vi total, vi a, vi b)
+{
+    return _mm512_add_epi32(total, _mm512_mullo_epi32(a, b));
+}
+
+/* total + the sum of two products of 16 bits */
+static inline vi vi_mla_pairs(vi total, vi a, vi b)
+{
+    return _mm512_dpwssd_epi32(total, a, b);
+}
+
 static inline vf vi_to_vf(vi a)
 {
     return _mm512_cvtepi32_ps(a);
@@ -36,9 +48,9 @@ static inline __m256i narrow_dot(__m256i q, __m256i a)
     return _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, a);
 }
 
-static inline __m256i narrow_signed_dot(__m256i q, __m256i a)
+static inline __m256i narrow_mac(__m256i sum, __m256i pairs, __m256i scales)
 {
-    return narrow_dot(q, a); /* never: with VNNI all formats are unsigned */
+    return _mm256_dpwssd_epi32(sum, pairs, scales);
 }
 
 #include "kernels/matmul_x86.h"

@@ -12,14 +12,18 @@
 #include "kernels/matmul_formats.h"
 
 enum {
-    MATMUL_CHUNK = 512,     /* values along k of a panel: two K blocks; the panel stays in L1 */
-    MATMUL_NARROW_ROWS = 3, /* so few rows go without panels */
-    MATMUL_LANE_SUMS = 8,   /* sums of 4 values each, of a sub-block */
+    MATMUL_CHUNK = 512,      /* values along k of a panel: two K blocks; the panel stays in L1 */
+    MATMUL_NARROW_ROWS = 12, /* so few rows go without panels */
 };
 
 union matmul_sum {
     int32_t offset; /* - offset * sum of a */
-    float sum;      /* where the format has minima: sum of a; with short groups times their scale */
+    float sum;      /* of blocks of 32 with minima: sum of a times their scale */
+};
+
+union matmul_scale {
+    float f;
+    int32_t i;
 };
 
 /* Activations as a kernel reads them, of `n_rows` rows that are multiplied together (a tile),
@@ -27,19 +31,26 @@ union matmul_sum {
  *      q       [n_k / 4][n_rows][4]
  *      scales  [groups of n_k][n_rows]
  *      sums    [scale blocks of n_k][n_rows]
+ *      short_sums   [pairs of scale blocks][n_rows][2], instead of sums, which is then NULL: K
+ *              blocks with minima, and in the narrow form all K blocks
  * Narrow: each row is a tile of its own. */
 struct matmul_tile {
     int64_t n_rows;
     int8_t *q;
     float *scales;
     union matmul_sum *sums;
+    int16_t *short_sums;
 };
 
 /* A chunk of a slab, unpacked: 4 values of one output, then of the next. */
 struct matmul_panel {
-    uint8_t *q;    /* [sub-blocks][8][outs][4] */
-    float *scales; /* [scale blocks][outs] */
-    float *mins;   /* [sub-blocks][outs] */
+    uint8_t *q;                 /* [sub-blocks][8][outs][4] */
+    union matmul_scale *scales; /* [scale blocks][outs]; K blocks: whole, as f where all sums of
+                                   products with them are exact, else as i */
+    float *mins;                /* [sub-blocks][outs] */
+    int16_t *short_mins;        /* K blocks: whole, [pairs of sub-blocks][outs][2] */
+    float *factors;             /* K blocks: what scales, and minima, are multiplied by: */
+    float *min_factors;         /*   [blocks][outs] */
 };
 
 struct matmul_weights {
@@ -66,11 +77,10 @@ struct matmul_kernels {
     void (*multiply)(enum matmul_format format, const struct matmul_panel *panel, int64_t first,
                      int64_t n, const struct matmul_tile *tile, float *y, size_t y_stride);
 
-    /* Outputs [begin, end), n_rows <= MATMUL_NARROW_ROWS; a tile for each row.  `work` is this
-     * thread's, of narrow_floats.  The same bits as multiply gives. */
-    int64_t (*narrow_floats)(int64_t n_k);
-    void (*narrow)(const struct matmul_args *args, const struct matmul_tile *tiles, float *work,
-                   int64_t begin, int64_t end);
+    /* Outputs [begin, end), n_rows <= MATMUL_NARROW_ROWS; a tile for each row.  The same bits as
+     * multiply gives. */
+    void (*narrow)(const struct matmul_args *args, const struct matmul_tile *tiles, int64_t begin,
+                   int64_t end);
 };
 
 extern const struct matmul_kernels matmul_kernels_avx2;

@@ -1,168 +1,189 @@
 /* matmul_narrow -- the narrow form of matmul_program.h: up to MATMUL_NARROW_ROWS rows of
- * activations.
+ * activations, as in writing.  The weights come from memory, once; whatever is done for each of
+ * them must keep up with that.
  *
- * A row must come out the same to the bit, however many rows are multiplied with it: else a reply
- * would depend on what else was computed in the same step.  So this adds up what the wide form adds
- * up, in its order, and only goes another way to the integers:
+ * Eight outputs at a time, and four rows, which read the weights again from L1 if there are more.
+ * Sub-block by sub-block (K block by K block) each output's products are summed up into a vector of
+ * partial sums; eight such vectors become one of eight sums, an output in each lane, and from there
+ * on it is the wide form's program, whose bits it must give: a row comes out the same however many
+ * are multiplied with it.  K blocks have whole scales, so that only whole numbers are summed before
+ * that, in any order.
  *
- *   1. For one output after the other its weights are read once, as one stream, which the processor
- *      reads ahead (four outputs side by side came from memory at a third of the speed), and the
- * exact sum of each scale block, the scales and the minima are put down;
- *   2. for as many outputs as a vector has lanes these become vectors, of an output in each lane,
- * and are added up as multiply_group does. */
+ * Eight streams of memory at once are more than processors read ahead by themselves: they came at
+ * 8 GB/s where one comes at 24.  So it is said what to bring to L2: as one stream, line after line,
+ * the rows that come next.  Spread evenly, as many at once would wait for each other.
+ *
+ * Over what matmul_x86.h and matmul_neon.h define:
+ *
+ *   v8                    eight floats (simd_*.h); e8, e8_set, e8_add, e8_to_v8: eight integers
+ *   narrow_block          sums of products of a sub-block of each of eight outputs, row by row
+ *   narrow_super          sums of products times whole scales, of each group of a K block; and of
+ *                         the minima times the sums of activations
+ *   narrow_factors        half floats of eight blocks */
 #pragma once
 
 enum {
-    NARROW_OUTS = VF_LANES,
-    NARROW_SUBS = MATMUL_SUPER / MATMUL_SUB, /* sub-blocks that narrow_sums takes at once */
+    NARROW_OUTS = 8,
+    LEAST_AHEAD = 12288, /* bytes: what memory's latency takes at 25 GB/s, several times over */
+    LINE = 64,
 };
 
-/* What phase 1 puts down, of NARROW_OUTS outputs: [outs][stride] each, and [rows] of the sums. */
-struct narrow_notes {
-    float *sums;
-    float *scales;
-    float *mins;
-    int64_t stride;
+/* Eight rows of weights, side by side. */
+struct narrow_rows {
+    const char *first;
+    size_t stride; /* from one to the next */
+    size_t ahead;  /* from what is read to what is brought to L2: some times eight rows; 0: nothing
+                      is, as these rows have been read before */
 };
 
-static int64_t narrow_stride(int64_t n_k)
+/* For n_bytes of each row, read from `at` on. */
+ALWAYS_INLINE void prefetch_rows(const struct narrow_rows *rows, int64_t at, const int n_bytes)
 {
-    return (n_k / 16 + NARROW_OUTS - 1) / NARROW_OUTS * NARROW_OUTS;
+    if (rows->ahead == 0)
+        return;
+    const char *from = rows->first + NARROW_OUTS * (size_t)at + rows->ahead;
+    UNROLLED for (int line = 0; line < n_bytes * NARROW_OUTS; line += LINE)
+        __builtin_prefetch(from + line, 0, 2);
 }
 
-static int64_t narrow_floats(int64_t n_k)
-{
-    return narrow_stride(n_k) * NARROW_OUTS * (MATMUL_NARROW_ROWS + 2);
-}
+/* ---- Blocks of 32 ---- */
 
-static struct narrow_notes notes_in(float *work, int64_t n_k)
-{
-    int64_t stride = narrow_stride(n_k), n = stride * NARROW_OUTS;
-    return (struct narrow_notes){work, work + n * MATMUL_NARROW_ROWS,
-                                 work + n * (MATMUL_NARROW_ROWS + 1), stride};
-}
-
-/* ---- Phase 1 ---- */
-
-/* The scales of n sub-blocks from `block` on. */
-ALWAYS_INLINE void note_scales(const enum matmul_format format, const char *block, int64_t n,
-                               float *scales, float *mins)
+/* Sub-blocks [sub, end), at most MATMUL_CHUNK values: to be added to y. */
+ALWAYS_INLINE void narrow_chunk(const int n_rows, const enum matmul_format format,
+                                const struct narrow_rows *rows, const struct matmul_tile *tiles,
+                                int64_t sub, int64_t end, v8 total[ROWS_AT_ONCE])
 {
     struct matmul_format_traits traits = matmul_traits(format);
-    const int subs = traits.block_values / MATMUL_SUB;
-    const int n_scales = traits.block_values / traits.scale_values;
-    for (int64_t sub = 0; sub < n; sub += subs, block += traits.block_bytes) {
-        float s[16], m[8];
-        unpack_scales(block, format, s, m);
-        memcpy(scales + sub / subs * n_scales, s, (size_t)n_scales * sizeof *s);
-        if (traits.has_mins)
-            memcpy(mins + sub, m, (size_t)subs * sizeof *m);
-    }
-}
-
-ALWAYS_INLINE void note_output(const int n_rows, const enum matmul_format format, const char *row,
-                               int64_t n_sub, const struct matmul_tile *tiles,
-                               const struct narrow_notes *notes, int64_t lane)
-{
-    struct matmul_format_traits traits = matmul_traits(format);
-    const int halves = MATMUL_SUB / traits.scale_values;
-    for (int64_t sub = 0; sub < n_sub; sub += NARROW_SUBS) {
-        int64_t n = n_sub - sub < NARROW_SUBS ? n_sub - sub : NARROW_SUBS;
-        const char *block = block_at(row, format, sub);
-        const int8_t *q[MATMUL_NARROW_ROWS];
+    for (int r = 0; r < n_rows; r++)
+        total[r] = v8_set(0);
+    for (; sub < end; sub++) {
+        const char *block = rows->first + sub * traits.block_bytes;
+        prefetch_rows(rows, sub * traits.block_bytes, traits.block_bytes);
+        const int8_t *q[ROWS_AT_ONCE];
         for (int r = 0; r < n_rows; r++)
             q[r] = tiles[r].q + sub * MATMUL_SUB;
-        int32_t sums[MATMUL_NARROW_ROWS][2 * NARROW_SUBS];
-        if (n == NARROW_SUBS)
-            narrow_sums(n_rows, format, block, q, NARROW_SUBS, sums);
-        else
-            narrow_sums(n_rows, format, block, q, (int)n, sums);
-        int64_t at = lane * notes->stride + sub * halves;
+        e8 sum[ROWS_AT_ONCE];
+        narrow_block(n_rows, format, block, rows->stride, q, sum);
+        v8 factor, minimum;
+        narrow_factors(format, block, rows->stride, &factor, &minimum);
         for (int r = 0; r < n_rows; r++) {
-            float *out = notes->sums + r * NARROW_OUTS * notes->stride + at;
-            const union matmul_sum *offsets = tiles[r].sums + sub * halves;
-            for (int i = 0; i < n * halves; i++)
-                out[i] = (float)(sums[r][i] + (traits.has_mins ? 0 : offsets[i].offset));
+            if (!traits.has_mins)
+                sum[r] = e8_add(sum[r], e8_set(tiles[r].sums[sub].offset));
+            v8 both = v8_mul(factor, v8_set(tiles[r].scales[sub]));
+            total[r] = v8_fma(e8_to_v8(sum[r]), both, total[r]);
+            if (traits.has_mins)
+                total[r] = v8_fnma(v8_mul(minimum, v8_set(sign_of_min(format))),
+                                   v8_set(tiles[r].sums[sub].sum), total[r]);
         }
-        note_scales(format, block, n, notes->scales + at, notes->mins + at);
     }
 }
 
-/* ---- Phase 2 ---- */
-
-/* Notes `at` and on of all outputs as vectors: one a note, an output in each lane. */
-ALWAYS_INLINE void gather_notes(const float *notes, int64_t stride, int64_t at, vf out[VF_LANES])
+ALWAYS_INLINE void narrow_blocks(const int n_rows, const enum matmul_format format,
+                                 const struct narrow_rows *rows, const struct matmul_tile *tiles,
+                                 int64_t n_k, v8 y[ROWS_AT_ONCE])
 {
-    for (int i = 0; i < VF_LANES; i++)
-        out[i] = vf_load(notes + i * stride + at);
-    vf_transpose(out);
+    const int64_t n_sub = n_k / MATMUL_SUB, step = MATMUL_CHUNK / MATMUL_SUB;
+    for (int64_t sub = 0; sub < n_sub; sub += step) {
+        v8 total[ROWS_AT_ONCE];
+        narrow_chunk(n_rows, format, rows, tiles, sub, sub + step < n_sub ? sub + step : n_sub,
+                     total);
+        for (int r = 0; r < n_rows; r++)
+            y[r] = v8_add(y[r], total[r]);
+    }
 }
 
-/* NARROW_OUTS outputs of one row, as multiply_group and multiply_tile would add them up. */
-ALWAYS_INLINE vf add_notes(const enum matmul_format format, int64_t n_sub,
-                           const struct matmul_tile *tile, const struct narrow_notes *notes, int r)
+/* ---- K blocks ---- */
+
+ALWAYS_INLINE void narrow_supers(const int n_rows, const enum matmul_format format,
+                                 const struct narrow_rows *rows, const struct matmul_tile *tiles,
+                                 int64_t n_k, v8 y[ROWS_AT_ONCE])
 {
     struct matmul_format_traits traits = matmul_traits(format);
-    const bool by_sub = has_short_groups(format);
-    const int halves = MATMUL_SUB / traits.scale_values;
-    const int64_t in_group = by_sub ? MATMUL_CHUNK / MATMUL_SUB : SUPER_GROUP_SUBS * halves;
-    const float *sums = notes->sums + r * NARROW_OUTS * notes->stride;
-    vf y = vf_set(0), total = vf_set(0);
-    int64_t n = n_sub * halves;
-    for (int64_t at = 0; at < n; at += VF_LANES) {
-        vf sum[VF_LANES], scale[VF_LANES], minimum[VF_LANES];
-        gather_notes(sums, notes->stride, at, sum);
-        gather_notes(notes->scales, notes->stride, at, scale);
-        if (traits.has_mins)
-            gather_notes(notes->mins, notes->stride, at, minimum);
-        for (int64_t i = 0; i < VF_LANES && at + i < n; i++) {
-            vf both = by_sub ? vf_mul(scale[i], vf_set(tile->scales[at + i])) : scale[i];
-            total = vf_fma(sum[i], both, total);
-            if (traits.has_mins)
-                total = vf_fnma(minimum[i], vf_set(tile->sums[at + i].sum), total);
-            if ((at + i + 1) % in_group != 0 && at + i + 1 < n)
-                continue;
-            y = by_sub ? vf_add(y, total)
-                       : vf_fma(total, vf_set(tile->scales[(at + i) / in_group]), y);
-            total = vf_set(0);
+    for (int64_t b = 0; b < n_k / MATMUL_SUPER; b++) {
+        const char *block = rows->first + b * traits.block_bytes;
+        prefetch_rows(rows, b * traits.block_bytes, traits.block_bytes);
+        const int8_t *q[ROWS_AT_ONCE];
+        const int16_t *x_sums[ROWS_AT_ONCE];
+        for (int r = 0; r < n_rows; r++) {
+            q[r] = tiles[r].q + b * MATMUL_SUPER;
+            x_sums[r] = tiles[r].short_sums + b * (MATMUL_SUPER / traits.scale_values);
         }
+        e8 total[ROWS_AT_ONCE][SUPER_GROUPS], minimum[ROWS_AT_ONCE][SUPER_GROUPS];
+        narrow_super(n_rows, format, block, rows->stride, q, x_sums, total, minimum);
+        v8 factor, min_factor;
+        narrow_factors(format, block, rows->stride, &factor, &min_factor);
+        for (int r = 0; r < n_rows; r++)
+            for (int group = 0; group < SUPER_GROUPS; group++) {
+                v8 sum = v8_mul(e8_to_v8(total[r][group]), factor);
+                if (traits.has_mins)
+                    sum = v8_fnma(e8_to_v8(minimum[r][group]), min_factor, sum);
+                y[r] = v8_fma(sum, v8_set(tiles[r].scales[b * SUPER_GROUPS + group]), y[r]);
+            }
     }
-    return y;
 }
 
 /* ---- Both ---- */
 
-ALWAYS_INLINE void narrow_format(const int n_rows, const enum matmul_format format,
-                                 const struct matmul_args *args, const struct matmul_tile *tiles,
-                                 const struct narrow_notes *notes, int64_t begin, int64_t end)
+/* Outputs [begin, end), at most eight, of n_rows rows from first_row on.  The eight that are
+ * computed are moved to where there are as many; where there are not, they are all the one. */
+ALWAYS_INLINE void narrow_outputs(const int n_rows, const enum matmul_format format,
+                                  const struct matmul_args *args, const struct matmul_tile *tiles,
+                                  int64_t first_row, int64_t begin, int64_t end)
 {
-    int64_t n_sub = args->shape.n_k / MATMUL_SUB;
-    for (int64_t out = begin; out < end; out += NARROW_OUTS) {
-        int64_t n = end - out < NARROW_OUTS ? end - out : NARROW_OUTS;
-        const char *weights = (const char *)args->weights + (size_t)out * args->weights_stride;
-        for (int64_t lane = 0; lane < n; lane++)
-            note_output(n_rows, format, weights + (size_t)lane * args->weights_stride, n_sub, tiles,
-                        notes, lane);
-        for (int r = 0; r < n_rows; r++) {
-            float y[NARROW_OUTS];
-            vf_store(y, add_notes(format, n_sub, &tiles[r], notes, r));
-            memcpy((float *)((char *)args->y + (size_t)r * args->y_stride) + out, y,
-                   (size_t)n * sizeof *y);
-        }
+    int64_t first = smaller(begin, args->shape.n_out - NARROW_OUTS);
+    bool are_enough = first >= 0;
+    if (!are_enough)
+        first = begin;
+    size_t together = NARROW_OUTS * args->weights_stride;
+    struct narrow_rows rows = {
+        .first = (const char *)args->weights + (size_t)first * args->weights_stride,
+        .stride = are_enough ? args->weights_stride : 0,
+        .ahead = first_row == 0 ? together * (1 + LEAST_AHEAD / together) : 0,
+    };
+    v8 y[ROWS_AT_ONCE];
+    for (int r = 0; r < n_rows; r++)
+        y[r] = v8_set(0);
+    if (has_short_groups(format))
+        narrow_blocks(n_rows, format, &rows, tiles + first_row, args->shape.n_k, y);
+    else
+        narrow_supers(n_rows, format, &rows, tiles + first_row, args->shape.n_k, y);
+    for (int r = 0; r < n_rows; r++) {
+        float lanes[NARROW_OUTS];
+        v8_store(lanes, y[r]);
+        memcpy((float *)((char *)args->y + (size_t)(first_row + r) * args->y_stride) + begin,
+               lanes + (begin - first), (size_t)(end - begin) * sizeof *lanes);
     }
 }
 
-static void narrow(const struct matmul_args *args, const struct matmul_tile *tiles, float *work,
-                   int64_t begin, int64_t end)
+ALWAYS_INLINE void narrow_format(const enum matmul_format format, const struct matmul_args *args,
+                                 const struct matmul_tile *tiles, int64_t begin, int64_t end)
 {
-    struct narrow_notes notes = notes_in(work, args->shape.n_k);
-#define CALL(format)                                                                               \
-    if (args->shape.n_rows == 1)                                                                   \
-        narrow_format(1, format, args, tiles, &notes, begin, end);                                 \
-    else if (args->shape.n_rows == 2)                                                              \
-        narrow_format(2, format, args, tiles, &notes, begin, end);                                 \
-    else                                                                                           \
-        narrow_format(3, format, args, tiles, &notes, begin, end)
+    int64_t step = args->shape.n_out >= NARROW_OUTS ? NARROW_OUTS : 1;
+    int64_t n_rows = args->shape.n_rows, n_passes = divide_up(n_rows, ROWS_AT_ONCE);
+    for (int64_t out = begin; out < end; out += step)
+        for (int64_t pass = 0; pass < n_passes; pass++) {
+            int64_t row = n_rows * pass / n_passes, last = smaller(out + step, end);
+            switch (n_rows * (pass + 1) / n_passes - row) {
+            case 1:
+                narrow_outputs(1, format, args, tiles, row, out, last);
+                break;
+            case 2:
+                narrow_outputs(2, format, args, tiles, row, out, last);
+                break;
+            case 3:
+                narrow_outputs(3, format, args, tiles, row, out, last);
+                break;
+            default:
+                narrow_outputs(4, format, args, tiles, row, out, last);
+                break;
+            }
+        }
+}
+
+static void narrow(const struct matmul_args *args, const struct matmul_tile *tiles, int64_t begin,
+                   int64_t end)
+{
+#define CALL(format) narrow_format(format, args, tiles, begin, end)
     FOR_FORMAT(args->shape.format, CALL)
 #undef CALL
 }

@@ -50,6 +50,25 @@ static inline vi vi_set(int a)
     return vdupq_n_s32(a);
 }
 
+static inline vi vi_load(const void *p)
+{
+    return vld1q_s32(p);
+}
+
+/* total + a * b */
+static inline vi vi_mla(vi total, vi a, vi b)
+{
+    return vmlaq_s32(total, a, b);
+}
+
+/* total + the sum of two products of 16 bits */
+static inline vi vi_mla_pairs(vi total, vi a, vi b)
+{
+    int16x8_t left = vreinterpretq_s16_s32(a), right = vreinterpretq_s16_s32(b);
+    int32x4_t low = vmull_s16(vget_low_s16(left), vget_low_s16(right));
+    return vaddq_s32(total, vpaddq_s32(low, vmull_high_s16(left, right)));
+}
+
 static inline vf vi_to_vf(vi a)
 {
     return vcvtq_f32_s32(a);
@@ -57,10 +76,19 @@ static inline vf vi_to_vf(vi a)
 
 /* ---- Activations ---- */
 
-ALWAYS_INLINE void sums_of_4(const int8_t q[MATMUL_SUB], int32_t out[MATMUL_LANE_SUMS])
+ALWAYS_INLINE void round_values(const float *x, float factor, int8_t q[MATMUL_SUB],
+                                int32_t half_sums[2])
 {
-    vst1q_s32(out, vpaddlq_s16(vpaddlq_s8(vld1q_s8(q))));
-    vst1q_s32(out + 4, vpaddlq_s16(vpaddlq_s8(vld1q_s8(q + 16))));
+    for (int half = 0; half < 2; half++) {
+        int16x4_t part[4];
+        for (int i = 0; i < 4; i++)
+            part[i] =
+                vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + half * 16 + i * 4), factor)));
+        int8x16_t values = vcombine_s8(vqmovn_s16(vcombine_s16(part[0], part[1])),
+                                       vqmovn_s16(vcombine_s16(part[2], part[3])));
+        vst1q_s8(q + half * 16, values);
+        half_sums[half] = vaddlvq_s8(values);
+    }
 }
 
 /* ---- Wide: the panel ---- */
@@ -231,28 +259,5 @@ ALWAYS_INLINE void add_products(const int n_rows, const int n, const int most,
 
 #endif
 
-/* ---- Narrow ---- */
-
-ALWAYS_INLINE void narrow_sums(const int n_rows, const enum matmul_format format, const char *block,
-                               const int8_t *const q[MATMUL_NARROW_ROWS], const int n,
-                               int32_t sums[MATMUL_NARROW_ROWS][16])
-{
-    struct matmul_format_traits traits = matmul_traits(format);
-    const int subs = traits.block_values / MATMUL_SUB, halves = MATMUL_SUB / traits.scale_values;
-    UNROLLED for (int i = 0; i < 8; i++)
-    {
-        if (i >= n)
-            break;
-        int8x16x2_t w = unpack_q(block + i / subs * traits.block_bytes, format, i % subs);
-        for (int r = 0; r < n_rows; r++) {
-            const int8_t *a = q[r] + i * MATMUL_SUB;
-            int32x4_t first = vdotq_s32(vdupq_n_s32(0), w.val[0], vld1q_s8(a));
-            int32x4_t second = vdotq_s32(vdupq_n_s32(0), w.val[1], vld1q_s8(a + 16));
-            sums[r][i * halves] = vaddvq_s32(halves == 2 ? first : vaddq_s32(first, second));
-            if (halves == 2)
-                sums[r][2 * i + 1] = vaddvq_s32(second);
-        }
-    }
-}
-
+#include "kernels/matmul_narrow_neon.h"
 #include "kernels/matmul_program.h"

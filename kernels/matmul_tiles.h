@@ -3,10 +3,12 @@
  * (matmul_program.h lists it), so once per instruction set. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "kernels/matmul_block.h"
+#include "kernels/work.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -20,6 +22,8 @@ enum {
     OUTS = VF_LANES * VI_COLS,        /* of a slab */
     STEP_BYTES = OUTS * STEP_VALUES,
     SUPER_GROUP_SUBS = MATMUL_SUPER_GROUP / MATMUL_SUB,
+    ROWS_AT_ONCE = 4,                                 /* of the narrow form */
+    SUPER_GROUPS = MATMUL_SUPER / MATMUL_SUPER_GROUP, /* of a K block */
 };
 
 /* Rolled, gcc 12 copies every sum twice a turn, or keeps them in memory. */
@@ -85,4 +89,46 @@ ALWAYS_INLINE int iq4_scale(const struct block_iq4_xs *b, int place)
     int low = b->scales_low[place / 2] >> (place % 2 * 4) & 15;
     int high = b->scales_high >> (2 * place) & 3;
     return (low | high << 4) - 32;
+}
+
+/* A K block's whole scales, 8 or, for Q6_K, 16, and its minima where it has them. */
+ALWAYS_INLINE void unpack_whole_scales(const void *block, const enum matmul_format format,
+                                       int8_t scales[16], uint8_t mins[8])
+{
+    uint8_t bytes[16];
+    switch (format) {
+    case MATMUL_Q4_K:
+    case MATMUL_Q5_K: /* as q4_k begins */
+        unpack_six_bits(((const struct block_q4_k *)block)->scales, bytes);
+        memcpy(scales, bytes, 8);
+        memcpy(mins, bytes + 8, 8);
+        break;
+    case MATMUL_Q6_K:
+        memcpy(scales, ((const struct block_q6_k *)block)->scales, 16);
+        break;
+    case MATMUL_IQ4_XS:
+        for (int i = 0; i < 8; i++)
+            scales[i] = (int8_t)iq4_scale(block, i);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Where a block's half float is that its values, or whole scales, are multiplied by, and that of
+ * its minima, where it has them. */
+ALWAYS_INLINE const char *factor_at(const char *block, const enum matmul_format format)
+{
+    return format == MATMUL_Q6_K ? block + offsetof(struct block_q6_k, scale) : block;
+}
+
+ALWAYS_INLINE const char *min_factor_at(const char *block)
+{
+    return block + sizeof(uint16_t);
+}
+
+/* Q4_1 adds its minimum, the K blocks take theirs away. */
+ALWAYS_INLINE float sign_of_min(const enum matmul_format format)
+{
+    return format == MATMUL_Q4_1 ? -1 : 1;
 }

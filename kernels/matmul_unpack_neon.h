@@ -1,6 +1,5 @@
-/* matmul_unpack_neon -- sub-blocks of 32 weights as 32 bytes, and their scales; shared by the
- * matrix products of all Arm instruction sets.  Included after a simd_neon.h, once per instruction
- * set. */
+/* matmul_unpack_neon -- sub-blocks of 32 weights as 32 bytes; shared by the matrix products of all
+ * Arm instruction sets.  Included after a simd_neon.h, once per instruction set. */
 #pragma once
 
 #include <arm_neon.h>
@@ -110,65 +109,4 @@ ALWAYS_INLINE int8x16x2_t unpack_q(const void *block, const enum matmul_format f
 {
     uint8x16x2_t bytes = unpack_bytes(block, format, place);
     return (int8x16x2_t){{vreinterpretq_s8_u8(bytes.val[0]), vreinterpretq_s8_u8(bytes.val[1])}};
-}
-
-/* ---- Scales ---- */
-
-/* All scales of the block, and its minima where it has them: one of each for a block of 32; 8 or,
- * for Q6_K, 16 for a K block. */
-ALWAYS_INLINE void unpack_k_scales(const uint8_t packed[12], const void *scale, const void *minimum,
-                                   float *s, float *m)
-{
-    uint8_t bytes[16];
-    unpack_six_bits(packed, bytes);
-    float factor = vf_scalar_f16(scale), min_factor = vf_scalar_f16(minimum);
-    for (int i = 0; i < 8; i++) {
-        s[i] = factor * (float)bytes[i];
-        m[i] = min_factor * (float)bytes[8 + i];
-    }
-}
-
-ALWAYS_INLINE void unpack_scales(const void *block, const enum matmul_format format, float s[16],
-                                 float m[8])
-{
-    switch (format) {
-    case MATMUL_Q4_0:
-    case MATMUL_Q5_0:
-    case MATMUL_Q8_0:
-    case MATMUL_IQ4_NL: /* the scale is their first member */
-        s[0] = vf_scalar_f16(block);
-        break;
-    case MATMUL_Q4_1: {
-        const struct block_q4_1 *b = block;
-        s[0] = vf_scalar_f16(&b->scale);
-        m[0] = -vf_scalar_f16(&b->minimum);
-        break;
-    }
-    case MATMUL_Q4_K: {
-        const struct block_q4_k *b = block;
-        unpack_k_scales(b->scales, &b->scale, &b->minimum, s, m);
-        break;
-    }
-    case MATMUL_Q5_K: {
-        const struct block_q5_k *b = block;
-        unpack_k_scales(b->scales, &b->scale, &b->minimum, s, m);
-        break;
-    }
-    case MATMUL_Q6_K: {
-        const struct block_q6_k *b = block;
-        float factor = vf_scalar_f16(&b->scale);
-        for (int i = 0; i < 16; i++)
-            s[i] = factor * (float)b->scales[i];
-        break;
-    }
-    case MATMUL_IQ4_XS: {
-        const struct block_iq4_xs *b = block;
-        float factor = vf_scalar_f16(&b->scale);
-        for (int i = 0; i < 8; i++)
-            s[i] = factor * (float)iq4_scale(b, i);
-        break;
-    }
-    default:
-        break;
-    }
 }

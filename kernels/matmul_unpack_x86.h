@@ -1,5 +1,5 @@
-/* matmul_unpack_x86 -- sub-blocks of 32 weights as 32 bytes, and their scales; shared by the matrix
- * products of all x86 instruction sets.  Included after a simd_*.h, once per instruction set. */
+/* matmul_unpack_x86 -- sub-blocks of 32 weights as 32 bytes; shared by the matrix products of all
+ * x86 instruction sets.  Included after a simd_*.h, once per instruction set. */
 #pragma once
 
 #include <immintrin.h>
@@ -24,20 +24,20 @@ ALWAYS_INLINE __m256i half_nibbles(const uint8_t *nibble, bool is_high)
     return _mm256_and_si256(bytes, _mm256_set1_epi8(15));
 }
 
-/* 16 in each byte whose bit of `bits` is set. */
-ALWAYS_INLINE __m256i spread_fifth_bits(const uint8_t bits[4])
+/* 16 more in each byte whose bit of `bits` is set. */
+ALWAYS_INLINE __m256i add_fifth_bits(__m256i q, const uint8_t bits[4])
 {
     uint32_t word;
     memcpy(&word, bits, sizeof word);
 #ifdef __AVX512VL__
-    return _mm256_maskz_set1_epi8(word, 16);
+    return _mm256_mask_add_epi8(q, word, q, _mm256_set1_epi8(16));
 #else
     const __m256i byte_of_bit = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
                                                  2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
     __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32((int)word), byte_of_bit);
     __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
-    return _mm256_and_si256(is_set, _mm256_set1_epi8(16));
+    return _mm256_or_si256(q, _mm256_and_si256(is_set, _mm256_set1_epi8(16)));
 #endif
 }
 
@@ -50,17 +50,19 @@ ALWAYS_INLINE __m256i upper_two_bits(const uint8_t *high, const int place)
     return _mm256_and_si256(bytes, _mm256_set1_epi8(0x30));
 }
 
-ALWAYS_INLINE __m256i iq4_values(__m256i index)
+/* Signed, or with 128 added. */
+ALWAYS_INLINE __m256i iq4_values(__m256i index, const bool is_signed)
 {
     const __m256i values = _mm256_setr_epi8(MATMUL_IQ4_VALUES, MATMUL_IQ4_VALUES);
-    return _mm256_shuffle_epi8(values, index);
+    const __m256i table =
+        is_signed ? values : _mm256_xor_si256(values, _mm256_set1_epi8((char)0x80));
+    return _mm256_shuffle_epi8(table, index);
 }
 
 /* q of the 32 values of sub-block `place` of a block.  8-bit formats: signed, or with 128 added. */
 ALWAYS_INLINE __m256i unpack_q(const void *block, const enum matmul_format format, const int place,
                                const bool is_signed)
 {
-    __m256i q;
     switch (format) {
     case MATMUL_Q4_0:
         return split_nibbles(((const struct block_q4_0 *)block)->nibble);
@@ -68,7 +70,7 @@ ALWAYS_INLINE __m256i unpack_q(const void *block, const enum matmul_format forma
         return split_nibbles(((const struct block_q4_1 *)block)->nibble);
     case MATMUL_Q5_0: {
         const struct block_q5_0 *b = block;
-        return _mm256_or_si256(split_nibbles(b->nibble), spread_fifth_bits(b->fifth));
+        return add_fifth_bits(split_nibbles(b->nibble), b->fifth);
     }
     case MATMUL_Q4_K: {
         const struct block_q4_k *b = block;
@@ -88,96 +90,17 @@ ALWAYS_INLINE __m256i unpack_q(const void *block, const enum matmul_format forma
         __m256i low = half_nibbles(b->low[half] + quarter % 2 * 32, quarter >= 2);
         return _mm256_or_si256(low, upper_two_bits(b->high[half], quarter));
     }
-    case MATMUL_Q8_0:
-        q = _mm256_loadu_si256((const __m256i *)((const struct block_q8_0 *)block)->value);
-        break;
+    case MATMUL_Q8_0: {
+        const struct block_q8_0 *b = block;
+        __m256i q = _mm256_loadu_si256((const __m256i *)b->value);
+        return is_signed ? q : _mm256_xor_si256(q, _mm256_set1_epi8((char)0x80));
+    }
     case MATMUL_IQ4_NL:
-        q = iq4_values(split_nibbles(((const struct block_q4_0 *)block)->nibble));
-        break;
+        return iq4_values(split_nibbles(((const struct block_q4_0 *)block)->nibble), is_signed);
     case MATMUL_IQ4_XS:
-        q = iq4_values(split_nibbles(((const struct block_iq4_xs *)block)->nibble[place]));
-        break;
+        return iq4_values(split_nibbles(((const struct block_iq4_xs *)block)->nibble[place]),
+                          is_signed);
     default:
         return _mm256_setzero_si256();
-    }
-    return is_signed ? q : _mm256_xor_si256(q, _mm256_set1_epi8((char)0x80));
-}
-
-/* ---- Scales ---- */
-
-/* Through a general register: _cvtsh_ss inserts into an old vector register, and so waits for it.
- */
-ALWAYS_INLINE float f16_value(uint16_t half)
-{
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
-}
-
-/* Eight bytes, unsigned, as floats. */
-ALWAYS_INLINE __m256 bytes_as_floats(const uint8_t bytes[8])
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
-}
-
-ALWAYS_INLINE void unpack_k_scales(const uint8_t packed[12], uint16_t scale, uint16_t minimum,
-                                   float *s, float *m)
-{
-    uint8_t bytes[16];
-    unpack_six_bits(packed, bytes);
-    _mm256_storeu_ps(s, _mm256_mul_ps(bytes_as_floats(bytes), _mm256_set1_ps(f16_value(scale))));
-    _mm256_storeu_ps(m,
-                     _mm256_mul_ps(bytes_as_floats(bytes + 8), _mm256_set1_ps(f16_value(minimum))));
-}
-
-ALWAYS_INLINE void unpack_signed_scales(const int8_t scales[16], uint16_t scale, float *s)
-{
-    __m256 factor = _mm256_set1_ps(f16_value(scale));
-    for (int i = 0; i < 16; i += 8) {
-        __m128i bytes = _mm_loadl_epi64((const __m128i *)(scales + i));
-        __m256 values = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-        _mm256_storeu_ps(s + i, _mm256_mul_ps(values, factor));
-    }
-}
-
-/* All scales of the block, and its minima where it has them: one of each for a block of 32; 8 or,
- * for Q6_K, 16 for a K block. */
-ALWAYS_INLINE void unpack_scales(const void *block, const enum matmul_format format, float s[16],
-                                 float m[8])
-{
-    switch (format) {
-    case MATMUL_Q4_0:
-    case MATMUL_Q5_0:
-    case MATMUL_Q8_0:
-    case MATMUL_IQ4_NL:
-        s[0] = f16_value(*(const uint16_t *)block);
-        break;
-    case MATMUL_Q4_1: {
-        const struct block_q4_1 *b = block;
-        s[0] = f16_value(b->scale);
-        m[0] = -f16_value(b->minimum);
-        break;
-    }
-    case MATMUL_Q4_K: {
-        const struct block_q4_k *b = block;
-        unpack_k_scales(b->scales, b->scale, b->minimum, s, m);
-        break;
-    }
-    case MATMUL_Q5_K: {
-        const struct block_q5_k *b = block;
-        unpack_k_scales(b->scales, b->scale, b->minimum, s, m);
-        break;
-    }
-    case MATMUL_Q6_K: {
-        const struct block_q6_k *b = block;
-        unpack_signed_scales(b->scales, b->scale, s);
-        break;
-    }
-    case MATMUL_IQ4_XS: {
-        const struct block_iq4_xs *b = block;
-        for (int i = 0; i < 8; i++)
-            s[i] = f16_value(b->scale) * (float)iq4_scale(b, i);
-        break;
-    }
-    default:
-        break;
     }
 }

@@ -5,7 +5,7 @@
  *   vi_dot(sum, q, a)     with VI_HAS_DOT: adds to each lane its four products, q unsigned;
  *                         without it: vi_pairs(q, a), products summed in pairs, 16 bits;
  *                         vi_signed_pairs, the same for signed q; vi_add16, vi_fold: pairs of those
- *   narrow_dot(q, a)      32 products into 8 lanes; narrow_signed_dot for signed q
+ *   narrow_mac(sum, pairs, scales)   adds pairs of 16-bit products, summed, to 8 lanes
  *
  * A register tile of VI_ROWS x 2 vectors: a broadcast then serves two products.  12 rows x 1
  * vector, with as many sums, waits for its loads (Zen 4 loads one 512-bit operand a cycle): 158
@@ -16,8 +16,7 @@
  * Measured on a Zen 4 EPYC, one thread, 1,024 x 4,864 weights, 512 rows, of 233 GMAC/s that
  * vpdpbusd does alone: Q5_0 170, Q8_0 167, Q4_K 158, Q6_K 150; AVX-512 without VNNI 120 (Q5_0),
  * AVX2 107.
- *
- * Narrow: weights become 32 bytes at a time; two cores read memory at up to 25 GB/s each. */
+ */
 #pragma once
 
 #include "kernels/matmul_unpack_x86.h"
@@ -34,11 +33,19 @@ enum { TAKES_SIGNED = true };
 
 /* ---- Activations ---- */
 
-ALWAYS_INLINE void sums_of_4(const int8_t q[MATMUL_SUB], int32_t out[MATMUL_LANE_SUMS])
+/* The sums are made of the vector: what is stored in parts cannot be loaded whole before all
+ * earlier stores are done. */
+ALWAYS_INLINE void round_values(const float *x, float factor, int8_t q[MATMUL_SUB],
+                                int32_t half_sums[2])
 {
-    __m256i bytes = _mm256_loadu_si256((const __m256i *)q);
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
-    _mm256_storeu_si256((__m256i *)out, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    __m256i values = vf_round_32(x, factor);
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), values);
+    _mm256_storeu_si256((__m256i *)q, values);
+    __m256i sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    sums = _mm256_hadd_epi32(sums, sums);
+    sums = _mm256_hadd_epi32(sums, sums);
+    half_sums[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(sums));
+    half_sums[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(sums, 1));
 }
 
 /* ---- Wide ---- */
@@ -151,48 +158,5 @@ ALWAYS_INLINE void add_products(const int n_rows, const int n, const int most,
 #endif
 }
 
-/* ---- Narrow ---- */
-
-/* Of 8 vectors of 8 partial sums: the sums, or those of each half side by side. */
-ALWAYS_INLINE void fold_eight(const __m256i dot[8], const int halves, int32_t *out)
-{
-    __m256i a =
-        _mm256_hadd_epi32(_mm256_hadd_epi32(dot[0], dot[1]), _mm256_hadd_epi32(dot[2], dot[3]));
-    __m256i b =
-        _mm256_hadd_epi32(_mm256_hadd_epi32(dot[4], dot[5]), _mm256_hadd_epi32(dot[6], dot[7]));
-    __m256i low = _mm256_permute2x128_si256(a, b, 0x20); /* first halves of 0-7 */
-    __m256i high = _mm256_permute2x128_si256(a, b, 0x31);
-    if (halves == 1) {
-        _mm256_storeu_si256((__m256i *)out, _mm256_add_epi32(low, high));
-        return;
-    }
-    __m256i first = _mm256_unpacklo_epi32(low, high), second = _mm256_unpackhi_epi32(low, high);
-    _mm256_storeu_si256((__m256i *)out, _mm256_permute2x128_si256(first, second, 0x20));
-    _mm256_storeu_si256((__m256i *)(out + 8), _mm256_permute2x128_si256(first, second, 0x31));
-}
-
-ALWAYS_INLINE void narrow_sums(const int n_rows, const enum matmul_format format, const char *block,
-                               const int8_t *const q[MATMUL_NARROW_ROWS], const int n,
-                               int32_t sums[MATMUL_NARROW_ROWS][16])
-{
-    struct matmul_format_traits traits = matmul_traits(format);
-    const bool is_signed = TAKES_SIGNED && traits.most > 127;
-    const int subs = traits.block_values / MATMUL_SUB;
-    __m256i dot[MATMUL_NARROW_ROWS][8];
-    UNROLLED for (int i = 0; i < 8; i++)
-    {
-        __m256i w = _mm256_setzero_si256();
-        if (i < n)
-            w = unpack_q(block + i / subs * traits.block_bytes, format, i % subs, is_signed);
-        for (int r = 0; r < n_rows; r++) {
-            __m256i a = _mm256_setzero_si256();
-            if (i < n)
-                a = _mm256_loadu_si256((const __m256i *)(q[r] + i * MATMUL_SUB));
-            dot[r][i] = is_signed ? narrow_signed_dot(w, a) : narrow_dot(w, a);
-        }
-    }
-    for (int r = 0; r < n_rows; r++)
-        fold_eight(dot[r], MATMUL_SUB / traits.scale_values, sums[r]);
-}
-
+#include "kernels/matmul_narrow_x86.h"
 #include "kernels/matmul_program.h"

@@ -77,13 +77,16 @@ static inline vf vf_abs(vf a)
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
 
-/* Rounded to the nearest; |a| < 128. */
-static inline void vf_store_i8(void *p, vf a)
+/* 32 values times a factor, rounded to the nearest; none beyond 127. */
+static inline __m256i vf_round_32(const float *x, float factor)
 {
-    __m256i words = _mm256_cvtps_epi32(a);
-    __m128i halves =
-        _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    _mm_storel_epi64(p, _mm_packs_epi16(halves, halves));
+    __m256i dwords[4];
+    for (int i = 0; i < 4; i++)
+        dwords[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), vf_set(factor)));
+    /* Packing keeps to halves: quarters 0, 4, 1, 5 and so on come back into order at the end. */
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(dwords[0], dwords[1]),
+                                       _mm256_packs_epi32(dwords[2], dwords[3]));
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 static inline float vf_highest(vf a)

@@ -77,10 +77,14 @@ static inline vf vf_abs(vf a)
     return _mm512_abs_ps(a);
 }
 
-/* Rounded to the nearest; |a| < 128. */
-static inline void vf_store_i8(void *p, vf a)
+/* 32 values times a factor, rounded to the nearest; none beyond 127. */
+static inline __m256i vf_round_32(const float *x, float factor)
 {
-    _mm_storeu_si128(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
+    __m128i half[2];
+    for (int i = 0; i < 2; i++)
+        half[i] = _mm512_cvtsepi32_epi8(
+            _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), vf_set(factor))));
+    return _mm256_set_m128i(half[1], half[0]);
 }
 
 static inline float vf_highest(vf a)

@@ -75,14 +75,6 @@ static inline vf vf_abs(vf a)
     return vabsq_f32(a);
 }
 
-/* Rounded to the nearest; |a| < 128. */
-static inline void vf_store_i8(void *p, vf a)
-{
-    int16x4_t halves = vqmovn_s32(vcvtnq_s32_f32(a));
-    int8x8_t bytes = vqmovn_s16(vcombine_s16(halves, halves));
-    memcpy(p, &bytes, VF_LANES);
-}
-
 static inline float vf_highest(vf a)
 {
     return vmaxvq_f32(a);
@@ -151,6 +143,22 @@ static inline void v8_store(float *p, v8 a)
 static inline v8 v8_set(float a)
 {
     return (v8){{vdupq_n_f32(a), vdupq_n_f32(a)}};
+}
+
+static inline v8 v8_add(v8 a, v8 b)
+{
+    return (v8){{vaddq_f32(a.val[0], b.val[0]), vaddq_f32(a.val[1], b.val[1])}};
+}
+
+static inline v8 v8_mul(v8 a, v8 b)
+{
+    return (v8){{vmulq_f32(a.val[0], b.val[0]), vmulq_f32(a.val[1], b.val[1])}};
+}
+
+/* c - a * b */
+static inline v8 v8_fnma(v8 a, v8 b, v8 c)
+{
+    return (v8){{vfmsq_f32(c.val[0], a.val[0], b.val[0]), vfmsq_f32(c.val[1], a.val[1], b.val[1])}};
 }
 
 /* a * b + c */

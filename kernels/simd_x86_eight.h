@@ -20,10 +20,26 @@ static inline v8 v8_set(float a)
     return _mm256_set1_ps(a);
 }
 
+static inline v8 v8_add(v8 a, v8 b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+static inline v8 v8_mul(v8 a, v8 b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
 /* a * b + c */
 static inline v8 v8_fma(v8 a, v8 b, v8 c)
 {
     return _mm256_fmadd_ps(a, b, c);
+}
+
+/* c - a * b */
+static inline v8 v8_fnma(v8 a, v8 b, v8 c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
 }
 
 /* Rows become columns. */

@@ -3,6 +3,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "kernels/hook.h"
 #include "model/bench_llama.h"
 #include "model/model_llama.h"
 #include "version.h"
@@ -73,8 +74,8 @@ static enum status make_key(struct tuning *t, const struct options *o, const cha
     bench_llama_describe(&t->key);
     strbuf_append_cstr(&t->key, "; ");
     cpu_name(&t->key);
-    strbuf_printf(&t->key, ", %u cores of %u; kernels %s, flash %s, threads %s, repack %s",
-                  cpu_usable(), cpu_physical(), option_text(o, OPTION_KERNELS),
+    strbuf_printf(&t->key, ", %u cores of %u; kernels %s (%d), flash %s, threads %s, repack %s",
+                  cpu_usable(), cpu_physical(), option_text(o, OPTION_KERNELS), KERNELS_REVISION,
                   option_text(o, OPTION_FLASH_ATTENTION), option_text(o, OPTION_THREADS),
                   option_text(o, OPTION_REPACK));
     return strbuf_status(&t->key);

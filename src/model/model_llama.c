@@ -516,11 +516,11 @@ static enum status fingerprint(const struct model_llama *ml, const char *path,
     struct strbuf settings;
     strbuf_init(&settings, 512);
     strbuf_printf(&settings,
-                  "v%d size=%llu weights=%llu kv=f16/f16 flash=%d kernels=%s layers=%u embd=%u "
+                  "v%d size=%llu weights=%llu kv=f16/f16 flash=%d kernels=%s-%d layers=%u embd=%u "
                   "rope=%g llama=%s\n",
                   FINGERPRINT_VERSION, (unsigned long long)facts->file_bytes,
                   (unsigned long long)facts->weights_bytes, (int)flash, isa_name(kernels_in_use()),
-                  facts->n_layer, facts->n_embd,
+                  KERNELS_REVISION, facts->n_layer, facts->n_embd,
                   (double)llama_model_rope_freq_scale_train(ml->weights), llama_version());
     struct sha256 *h = sha256_create();
     sha256_update(h, strbuf_cstr(&settings), settings.len);
