@@ -11,7 +11,7 @@
 
 enum {
     /* Texts of a grammar, its triggers and the stops, with the arena's own overhead. */
-    TEXTS_BYTES = 3 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
+    TEXTS_BYTES = 4 * LIMIT_GRAMMAR_BYTES + LIMIT_STOP_SEQUENCES * LIMIT_STOP_SEQUENCE_BYTES +
         64 * 1024,
     /* A reply whose last LOOP_TOKENS repeat one passage of at most LOOP_PASSAGE goes on like that
      * to max_tokens; it is looked at each LOOP_STRIDE.  Inside a call it may be a file's text, such
@@ -58,7 +58,9 @@ static bool copy_grammar(struct job *j, const struct grammar_spec *spec)
     for (size_t i = 0; i < spec->n_calls; i++) {
         calls[i].name = arena_str(&j->arena, spec->calls[i].name);
         calls[i].schema_json = arena_str(&j->arena, spec->calls[i].schema_json);
-        if (calls[i].name.ptr == NULL || calls[i].schema_json.ptr == NULL)
+        calls[i].grammar_json = arena_str(&j->arena, spec->calls[i].grammar_json);
+        if (calls[i].name.ptr == NULL || calls[i].schema_json.ptr == NULL ||
+            calls[i].grammar_json.ptr == NULL)
             return false;
     }
     j->grammar_spec = (struct grammar_spec){
