@@ -147,12 +147,15 @@ static enum status read_thinking_mode(const struct reader *r, const struct json 
 {
     struct json_path at = {.key = "thinking"};
     const struct json *v;
-    struct str type = {0};
+    struct str type = {0}, display = {0};
     enum status st = read_object(r, body, NULL, "thinking", OPTIONAL, &v);
     if (st == STATUS_OK && v != NULL)
         st = read_string(r, v, &at, "type", REQUIRED, &type);
+    if (st == STATUS_OK && v != NULL)
+        st = read_string(r, v, &at, "display", OPTIONAL, &display);
     if (st != STATUS_OK || v == NULL)
         return st;
+    req->omits_thinking = str_is(display, "omitted");
     if (str_is(type, "disabled")) {
         req->thinking = THINKING_DISABLED;
     } else if (str_is(type, "adaptive")) {
@@ -195,6 +198,25 @@ static enum status read_output_format(const struct reader *r, const struct json 
     return st == STATUS_OK ? read_json_text(r, schema, &req->output_schema_json) : st;
 }
 
+/* Names that are not known here are of models to come: no limit. */
+static enum status read_effort(const struct reader *r, const struct json *body,
+                               struct message_request *req)
+{
+    const struct json_path at = {.key = "output_config"};
+    const struct json *config;
+    struct str effort = {0};
+    enum status st = read_object(r, body, NULL, "output_config", OPTIONAL, &config);
+    if (st == STATUS_OK && config != NULL)
+        st = read_string(r, config, &at, "effort", OPTIONAL, &effort);
+    if (str_is(effort, "low"))
+        req->effort = EFFORT_LOW;
+    else if (str_is(effort, "medium"))
+        req->effort = EFFORT_MEDIUM;
+    else if (str_is(effort, "high") || str_is(effort, "xhigh") || str_is(effort, "max"))
+        req->effort = EFFORT_HIGH;
+    return st;
+}
+
 static enum status read_stream(const struct reader *r, const struct json *body,
                                struct message_request *req)
 {
@@ -206,8 +228,9 @@ enum status anthropic_read(const struct json *body, enum anthropic_endpoint endp
 {
     static enum status (*const parts[])(const struct reader *r, const struct json *body,
                                         struct message_request *req) = {
-        read_model,    read_messages,      read_system, read_tools,  read_tool_choice,
-        read_sampling, read_thinking_mode, read_stops,  read_stream, read_output_format,
+        read_model,       read_messages,      read_system,        read_tools,
+        read_tool_choice, read_sampling,      read_thinking_mode, read_stops,
+        read_stream,      read_output_format, read_effort,
     };
     struct reader r = {.arena = arena, .err = err};
     if (json_type(body) != JSON_OBJECT)

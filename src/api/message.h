@@ -75,6 +75,14 @@ enum thinking_mode {
     THINKING_ADAPTIVE, /* the model decides */
 };
 
+/* How much a client wants to be spent on the answer (output_config.effort). */
+enum effort {
+    EFFORT_UNSET, /* or a name that is not known */
+    EFFORT_LOW,
+    EFFORT_MEDIUM,
+    EFFORT_HIGH, /* and above: no limit */
+};
+
 /* What the client asked for; a negative value means "not given". */
 struct sampling {
     float temperature; /* [0, 1] in the API; up to 2 accepted */
@@ -97,6 +105,8 @@ struct message_request {
     size_t n_stop_sequences;
     enum thinking_mode thinking;
     uint32_t thinking_budget_tokens; /* THINKING_ENABLED */
-    struct str output_schema_json;   /* output_config.format of type json_schema; "" for none */
+    bool omits_thinking;             /* thinking.display is "omitted" */
+    enum effort effort;
+    struct str output_schema_json; /* output_config.format of type json_schema; "" for none */
     bool stream;
 };

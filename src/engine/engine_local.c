@@ -222,6 +222,15 @@ static enum status collect_tools(struct local_turn *t, const struct canon *canon
     return STATUS_OK;
 }
 
+/* Whether the prompt has begun what the model thinks. */
+static bool begins_in_thinking(const struct chat_prompt *chat)
+{
+    struct str written = str_from(chat->generation_prompt);
+    return chat->thinking_end[0] != '\0' &&
+           str_find(written, str_from(chat->thinking_start)) != SIZE_MAX &&
+           str_find(written, str_from(chat->thinking_end)) == SIZE_MAX;
+}
+
 /* The reply's form.  Where the schemas are larger than a grammar may be, calls without marks are
  * still understood, but not held to a schema while they are sampled. */
 static struct grammar_spec choose_grammar(const struct local_turn *t)
@@ -239,11 +248,43 @@ static struct grammar_spec choose_grammar(const struct local_turn *t)
     spec.n_calls = t->n_tools;
     spec.thinking_start = str_from(chat->thinking_start);
     spec.thinking_end = str_from(chat->thinking_end);
-    struct str written = str_from(chat->generation_prompt);
-    spec.begins_in_thinking = spec.thinking_end.len > 0 &&
-                              str_find(written, spec.thinking_start) != SIZE_MAX &&
-                              str_find(written, spec.thinking_end) == SIZE_MAX;
+    spec.begins_in_thinking = begins_in_thinking(chat);
     return spec;
+}
+
+/* Of what a client asks for, the least: its budget, and what its effort allows. */
+static uint32_t thinking_budget(const struct message_request *req)
+{
+    enum { LOW_TOKENS = 1024, MEDIUM_TOKENS = 4096 };
+    uint32_t most = req->effort == EFFORT_LOW      ? LOW_TOKENS
+                    : req->effort == EFFORT_MEDIUM ? MEDIUM_TOKENS
+                                                   : UINT32_MAX;
+    bool has_budget = req->thinking == THINKING_ENABLED;
+    return has_budget && req->thinking_budget_tokens < most ? req->thinking_budget_tokens : most;
+}
+
+/* How long the model may reason, and what ends it: the mark as it stands in what models were
+ * trained on, on a line of its own. */
+static enum status limit_thinking(const struct local_turn *t, const struct message_request *req,
+                                  struct thinking_limit *out)
+{
+    const struct chat_prompt *chat = &t->prompt.chat;
+    *out = (struct thinking_limit){.budget = thinking_budget(req)};
+    if (chat->thinking_end[0] == '\0' || out->budget == UINT32_MAX)
+        return STATUS_OK;
+    out->start = str_from(chat->thinking_start);
+    out->end = str_from(chat->thinking_end);
+    out->begins_inside = begins_in_thinking(chat);
+    struct strbuf text;
+    strbuf_init(&text, LIMIT_STOP_SEQUENCE_BYTES);
+    strbuf_printf(&text, "\n%s\n\n", chat->thinking_end);
+    model_token *closing = NULL;
+    enum status st = text.failed ? STATUS_TOO_LARGE
+                                 : model_tokenize(t->engine->model, strbuf_str(&text), true,
+                                                  &closing, &out->n_closing);
+    out->closing = closing;
+    strbuf_free(&text);
+    return st;
 }
 
 /* Marks of tool calls and of thinking are control tokens in some models: then their text must come
@@ -280,6 +321,10 @@ static enum status submit(struct local_turn *t, const struct message_request *re
     if (n_prompt + 1 >= e->options.n_window)
         return error_set(err, STATUS_TOO_LONG, "prompt is too long: %zu tokens > %u maximum",
                          n_prompt, e->options.n_window - 2);
+    struct thinking_limit thinking;
+    enum status st = limit_thinking(t, req, &thinking);
+    if (st != STATUS_OK)
+        return error_set(err, st, "thinking: its end could not be written in tokens");
     uint32_t room = e->options.n_window - (uint32_t)n_prompt;
     t->was_clamped = req->max_tokens > room;
     struct job_params params = {
@@ -291,13 +336,16 @@ static enum status submit(struct local_turn *t, const struct message_request *re
         .n_window = e->options.n_window,
         .sampler = choose_sampling(e, req),
         .grammar = choose_grammar(t),
+        .thinking = thinking,
         .turn_begin = find_turn_begin(t),
         .must_speak = !is_continuation,
         .stops = t->stops,
         .n_stops = t->n_template_stops + req->n_stop_sequences,
         .keep_control_pieces = needs_control_pieces(t),
     };
-    return sched_submit(e->sched, &params, &t->job, err);
+    st = sched_submit(e->sched, &params, &t->job, err);
+    mem_free((void *)(uintptr_t)thinking.closing);
+    return st;
 }
 
 static void local_finish(struct turn *turn)
@@ -335,6 +383,7 @@ static enum status prepare(struct local_turn *t, const struct message_request *r
         .text_tools = canon.text_tools,
         .single_call = req->tool_choice.disable_parallel,
         .keep_thinking = canon.enable_thinking,
+        .omit_thinking = req->omits_thinking,
     };
     t->splitter = splitter_create(&options);
     return submit(t, req, caller, canon.continue_last, err);

@@ -149,7 +149,10 @@ static void say(struct splitter *s, enum event_block kind, struct str words)
         strbuf_append_str(&s->thinking, strbuf_str(&clean));
     else
         s->says_text = true;
-    push(s, kind == EVENT_BLOCK_THINKING ? EVENT_THINKING : EVENT_TEXT, strbuf_str(&clean));
+    if (kind == EVENT_BLOCK_TEXT)
+        push(s, EVENT_TEXT, strbuf_str(&clean));
+    else if (!s->options.omit_thinking)
+        push(s, EVENT_THINKING, strbuf_str(&clean));
     strbuf_free(&clean);
 }
 

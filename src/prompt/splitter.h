@@ -24,7 +24,8 @@ struct splitter_options {
     size_t n_tools;                   /* 0: do not look for calls at all */
     bool text_tools;  /* calls are in the format of text_tools.h, which the parser does not know */
     bool single_call; /* disable_parallel_tool_use: calls after the first are dropped */
-    bool keep_thinking; /* false: thinking is not passed on (display "omitted" keeps it) */
+    bool keep_thinking; /* false: thinking is not passed on */
+    bool omit_thinking; /* its blocks are passed on without their text */
 };
 
 struct splitter *splitter_create(const struct splitter_options *options);

@@ -79,6 +79,21 @@ static bool copy_grammar(struct job *j, const struct grammar_spec *spec)
            j->grammar_spec.thinking_start.ptr != NULL && j->grammar_spec.thinking_end.ptr != NULL;
 }
 
+static bool copy_thinking(struct job *j, const struct thinking_limit *limit)
+{
+    model_token *closing = arena_array(&j->arena, limit->n_closing, sizeof *closing);
+    struct thinking_limit copy = *limit;
+    copy.start = arena_str(&j->arena, limit->start);
+    copy.end = arena_str(&j->arena, limit->end);
+    copy.closing = closing;
+    if (closing == NULL || copy.start.ptr == NULL || copy.end.ptr == NULL)
+        return false;
+    if (limit->n_closing > 0)
+        memcpy(closing, limit->closing, limit->n_closing * sizeof *closing);
+    thinking_init(&j->thinking, &copy);
+    return true;
+}
+
 /* The prompt, with room for the longest reply: it ends at the window and, but for a call that has
  * begun, at max_tokens. */
 static bool copy_tokens(struct job *j, const struct job_params *params)
@@ -142,7 +157,8 @@ enum status job_create(const struct job_params *params, struct job_waker waker, 
         job_destroy(j);
         return error_set(err, STATUS_NO_MEMORY, "not enough memory for the prompt's tokens");
     }
-    if (!copy_stops(j, params) || !copy_grammar(j, &params->grammar)) {
+    if (!copy_stops(j, params) || !copy_grammar(j, &params->grammar) ||
+        !copy_thinking(j, &params->thinking)) {
         job_destroy(j);
         return error_set(err, STATUS_TOO_LARGE, "grammar or stop sequences are too large");
     }
@@ -287,7 +303,10 @@ static bool ends_turn(const struct job *j, const struct model *m, model_token to
 
 static model_token draw_token(struct job *j, struct model *m, const float *logits)
 {
-    model_token token = sampler_draw(j->sampler, m, logits, j->grammar);
+    model_token token = thinking_forced(&j->thinking);
+    if (token != MODEL_NO_TOKEN)
+        return token;
+    token = sampler_draw(j->sampler, m, logits, j->grammar);
     bool says_nothing = j->must_speak && !j->has_spoken && j->n_sampled < BLANK_TOKENS;
     if (says_nothing && ends_turn(j, m, token))
         token = sampler_draw_inside(j->sampler, m, logits, j->grammar, j->turn_begin);
@@ -345,6 +364,7 @@ enum job_end job_take_token(struct job *j, struct model *m, const float *logits)
     m->ops->piece(m, token, j->keep_control_pieces, &j->piece);
     for (size_t i = 0; i < j->piece.len; i++)
         j->has_spoken |= strchr(" \t\r\n", j->piece.data[i]) == NULL;
+    thinking_feed(&j->thinking, strbuf_str(&j->piece));
     j->stop_index = stopper_feed(&j->stopper, strbuf_str(&j->piece), &j->released);
     if (j->stop_index != STOPPER_NONE)
         return JOB_STOP_TEXT;

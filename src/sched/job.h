@@ -93,6 +93,7 @@ struct job {
     struct prefix_leaf *leaf; /* NULL in WAITING and DONE */
     struct sampler *sampler;  /* made at the first start, like the grammar and the stopper */
     struct grammar *grammar;
+    struct thinking thinking;
     struct stopper stopper;
     struct strbuf piece;    /* bytes of one token */
     struct strbuf released; /* bytes that the next job_publish hands over */

@@ -26,6 +26,7 @@
 #include "cache/prefix.h"
 #include "model/model.h"
 #include "model/sampler.h"
+#include "sched/thinking.h"
 
 struct sched;
 struct job;
@@ -45,8 +46,9 @@ struct job_params {
     uint32_t max_tokens;       /* most tokens to sample; also ends at the window */
     uint32_t n_window;         /* prompt + reply of one job, in tokens */
     struct sampler_params sampler;
-    struct grammar_spec grammar; /* copied */
-    const struct str *stops;     /* copied; texts that end the reply */
+    struct grammar_spec grammar;    /* copied */
+    struct thinking_limit thinking; /* copied */
+    const struct str *stops;        /* copied; texts that end the reply */
     size_t n_stops;
     model_token turn_begin; /* the control token that begins any turn, so ends this one where it is
                                sampled; MODEL_NO_TOKEN: none */

@@ -115,6 +115,8 @@ static void test_anthropic_read__reads_every_setting(void **state)
     CHECK_STR(q->stop_sequences[1], "\n\n");
     assert_int_equal(q->thinking, THINKING_ENABLED);
     assert_int_equal(q->thinking_budget_tokens, 31999);
+    assert_true(q->omits_thinking);
+    assert_int_equal(q->effort, EFFORT_HIGH);
     CHECK_STR(q->output_schema_json, "{\"b\":1,\"a\":2.0}");
     assert_int_equal(q->max_tokens, 128000);
     assert_int_equal(q->tool_choice.type, TOOL_CHOICE_TOOL);
@@ -175,6 +177,26 @@ static void test_anthropic_read__modes_of_thinking(void **state)
         snprintf(members, sizeof members, "\"thinking\":%s", cases[i].json);
         struct reading r = read_good(body_with(members));
         assert_int_equal(r.request.thinking, cases[i].mode);
+        reading_free(&r);
+    }
+}
+
+static void test_anthropic_read__efforts_and_those_to_come(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        enum effort effort;
+    } cases[] = {
+        {"low", EFFORT_LOW},    {"medium", EFFORT_MEDIUM}, {"high", EFFORT_HIGH},
+        {"xhigh", EFFORT_HIGH}, {"max", EFFORT_HIGH},      {"heroic", EFFORT_UNSET},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char members[128];
+        snprintf(members, sizeof members, "\"output_config\":{\"effort\":\"%s\"}", cases[i].name);
+        struct reading r = read_good(body_with(members));
+        assert_int_equal(r.request.effort, cases[i].effort);
+        assert_false(r.request.omits_thinking);
         reading_free(&r);
     }
 }
@@ -637,6 +659,7 @@ int main(void)
         cmocka_unit_test(test_anthropic_read__ignores_what_it_does_not_know),
         cmocka_unit_test(test_anthropic_read__large_numbers_are_clamped),
         cmocka_unit_test(test_anthropic_read__modes_of_thinking),
+        cmocka_unit_test(test_anthropic_read__efforts_and_those_to_come),
         cmocka_unit_test(test_anthropic_read__modes_of_tool_choice),
         cmocka_unit_test(test_anthropic_read__an_earlier_name_of_the_output_format_works),
         cmocka_unit_test(test_anthropic_read__tools_of_all_kinds),

@@ -240,6 +240,29 @@ static void test_splitter__thinking_that_nobody_asked_for_is_dropped(void **stat
     strbuf_free(&out);
 }
 
+static void test_splitter__thinking_that_is_omitted_leaves_a_signed_block(void **state)
+{
+    (void)state;
+    char empty[] = "", start[] = "<think>", end[] = "</think>";
+    struct chat_prompt prompt = {
+        .generation_prompt = empty, .thinking_start = start, .thinking_end = end};
+    struct splitter_options options = {
+        .prompt = &prompt, .keep_thinking = true, .omit_thinking = true};
+    struct splitter *s = splitter_create(&options);
+    splitter_feed(s, STR("<think>Secret.</think>\nDone."));
+    splitter_finish(s, false);
+    struct event ev;
+    assert_true(splitter_next(s, &ev));
+    assert_int_equal(ev.type, EVENT_BLOCK_START);
+    assert_int_equal(ev.block, EVENT_BLOCK_THINKING);
+    assert_true(splitter_next(s, &ev));
+    assert_int_equal(ev.type, EVENT_BLOCK_STOP);
+    assert_true(str_starts_with(ev.signature, STR("pv1.")));
+    assert_true(splitter_next(s, &ev));
+    assert_int_equal(ev.block, EVENT_BLOCK_TEXT);
+    splitter_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_splitter__bytes_that_are_no_text_are_replaced),
         cmocka_unit_test(test_splitter__ids_and_signatures_are_given),
         cmocka_unit_test(test_splitter__thinking_that_nobody_asked_for_is_dropped),
+        cmocka_unit_test(test_splitter__thinking_that_is_omitted_leaves_a_signed_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,69 @@
+#include "sched/thinking.h"
+
+#include <string.h>
+
+void thinking_init(struct thinking *t, const struct thinking_limit *limit)
+{
+    *t = (struct thinking){.limit = *limit, .is_inside = limit->begins_inside};
+    if (limit->start.len > THINKING_MARK_BYTES || limit->end.len > THINKING_MARK_BYTES)
+        t->limit.end.len = 0;
+}
+
+static bool is_counted(const struct thinking *t)
+{
+    return t->limit.end.len > 0 && t->limit.n_closing > 0 && t->limit.budget != UINT32_MAX;
+}
+
+model_token thinking_forced(struct thinking *t)
+{
+    if (!is_counted(t))
+        return MODEL_NO_TOKEN;
+    if (!t->is_closing && t->is_inside && t->n_tokens >= t->limit.budget) {
+        t->is_closing = true;
+        t->n_closed = 0;
+    }
+    if (!t->is_closing)
+        return MODEL_NO_TOKEN;
+    model_token token = t->limit.closing[t->n_closed++];
+    t->is_closing = t->n_closed < t->limit.n_closing;
+    return token;
+}
+
+/* Goes through the marks in the tail, and keeps what may begin the next one. */
+static void follow_marks(struct thinking *t)
+{
+    for (;;) {
+        struct str mark = t->is_inside ? t->limit.end : t->limit.start;
+        struct str tail = {t->tail, t->n_tail};
+        size_t at = mark.len > 0 ? str_find(tail, mark) : SIZE_MAX;
+        size_t gone = t->n_tail;
+        if (at != SIZE_MAX) {
+            t->is_inside = !t->is_inside;
+            gone = at + mark.len;
+        } else if (mark.len > 0 && t->n_tail >= mark.len) {
+            gone = t->n_tail - (mark.len - 1);
+        } else if (mark.len > 0) {
+            gone = 0;
+        }
+        memmove(t->tail, t->tail + gone, t->n_tail - gone);
+        t->n_tail -= gone;
+        if (at == SIZE_MAX)
+            return;
+    }
+}
+
+void thinking_feed(struct thinking *t, struct str piece)
+{
+    if (!is_counted(t))
+        return;
+    t->n_tokens += t->is_inside;
+    while (piece.len > 0) {
+        size_t n = sizeof t->tail - t->n_tail;
+        n = piece.len < n ? piece.len : n;
+        memcpy(t->tail + t->n_tail, piece.ptr, n);
+        t->n_tail += n;
+        piece.ptr += n;
+        piece.len -= n;
+        follow_marks(t);
+    }
+}
