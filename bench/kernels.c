@@ -190,25 +190,45 @@ struct heads {
     int width, n_kv, group;
 };
 
-static void fill_mask(struct ggml_tensor *mask, int64_t n_tokens)
+/* Tokens at the end of the keys, which see those before them: at most `window` of them. */
+struct span {
+    int64_t n_keys, n_tokens, window;
+};
+
+static bool sees(const struct span *span, int64_t token, int64_t key)
 {
-    int64_t n_keys = mask->ne[0];
-    for (int64_t token = 0; token < n_tokens; token++)
-        for (int64_t key = 0; key < n_keys; key++)
-            ((ggml_fp16_t *)mask->data)[token * n_keys + key] =
-                ggml_fp32_to_fp16(key <= n_keys - n_tokens + token ? 0 : -INFINITY);
+    int64_t own = span->n_keys - span->n_tokens + token;
+    return key <= own && key > own - span->window;
+}
+
+static void fill_mask(struct ggml_tensor *mask, const struct span *span)
+{
+    for (int64_t token = 0; token < span->n_tokens; token++)
+        for (int64_t key = 0; key < span->n_keys; key++)
+            ((ggml_fp16_t *)mask->data)[token * span->n_keys + key] =
+                ggml_fp32_to_fp16(sees(span, token, key) ? 0 : -INFINITY);
+}
+
+static double seen_by_all(const struct span *span)
+{
+    double n = 0;
+    for (int64_t token = 0; token < span->n_tokens; token++) {
+        int64_t before = span->n_keys - span->n_tokens + token + 1;
+        n += (double)(before < span->window ? before : span->window);
+    }
+    return n;
 }
 
 static void make_attention(struct bench_case *c, const char *only, ggml_backend_t backend,
-                           enum ggml_type type, struct heads heads, int64_t n_keys,
-                           int64_t n_tokens)
+                           enum ggml_type type, struct heads heads, const struct span *span)
 {
+    int64_t n_keys = span->n_keys, n_tokens = span->n_tokens;
     struct ggml_tensor *kept[2 * MOST_COPIES];
     double bytes =
         2.0 * (double)(ggml_row_size(type, heads.width) * (size_t)heads.n_kv) * (double)n_keys;
     bool from_memory = n_tokens < 32;
-    double seen = (double)n_tokens * ((double)n_keys - ((double)n_tokens - 1) / 2);
-    *c = (struct bench_case){.work = 2.0 * heads.width * heads.n_kv * heads.group * seen,
+    *c = (struct bench_case){.work =
+                                 2.0 * heads.width * heads.n_kv * heads.group * seen_by_all(span),
                              .bytes = from_memory ? bytes : 0,
                              .is_f32 = true,
                              .copies = from_memory ? copies_for(bytes) : 1};
@@ -233,7 +253,7 @@ static void make_attention(struct bench_case *c, const char *only, ggml_backend_
     }
     alloc_case(c, backend);
     fill_floats(q);
-    fill_mask(mask, n_tokens);
+    fill_mask(mask, span);
     for (int i = 0; i < 2 * c->copies; i++)
         fill_quantised(kept[i]);
 }
@@ -329,9 +349,13 @@ static const int64_t rows[] = {1, 3, 8, 512};
 enum { N_K = 1536, N_OUT = 8960 };
 
 static const struct heads heads[] = {{64, 2, 7}, {128, 2, 6}};
-static const struct {
-    int64_t n_keys, n_tokens;
-} spans[] = {{512, 512}, {4096, 512}, {12288, 512}, {12288, 1}};
+enum { EVERYTHING = 1 << 30 };
+static const struct span spans[] = {{512, 512, EVERYTHING},
+                                    {4096, 512, EVERYTHING},
+                                    {12288, 512, EVERYTHING},
+                                    {12288, 1, EVERYTHING},
+                                    {1024, 512, 512}};
+enum { SPANS = sizeof spans / sizeof *spans };
 
 /* The nth case, with context NULL where --only leaves it out; false behind the last. */
 static bool make_case(size_t nth, const char *only, ggml_backend_t backend, struct bench_case *c)
@@ -348,10 +372,10 @@ static bool make_case(size_t nth, const char *only, ggml_backend_t backend, stru
         return true;
     }
     nth -= n_experts;
-    if (nth >= 2 * 2 * 4)
+    if (nth >= (size_t)2 * 2 * SPANS)
         return false;
-    make_attention(c, only, backend, nth / 8 ? GGML_TYPE_Q8_0 : GGML_TYPE_F16, heads[nth / 4 % 2],
-                   spans[nth % 4].n_keys, spans[nth % 4].n_tokens);
+    make_attention(c, only, backend, nth / SPANS / 2 ? GGML_TYPE_Q8_0 : GGML_TYPE_F16,
+                   heads[nth / SPANS % 2], &spans[nth % SPANS]);
     return true;
 }
 
