@@ -230,7 +230,7 @@ enum status anthropic_read(const struct json *body, enum anthropic_endpoint endp
                                         struct message_request *req) = {
         read_model,       read_messages,      read_system,        read_tools,
         read_tool_choice, read_sampling,      read_thinking_mode, read_stops,
-        read_stream,      read_output_format, read_effort,
+        read_stream,      read_output_format, read_effort,        read_context_edits,
     };
     struct reader r = {.arena = arena, .err = err};
     if (json_type(body) != JSON_OBJECT)

@@ -77,3 +77,7 @@ MUST_USE enum status read_tools(const struct reader *r, const struct json *body,
                                 struct message_request *req);
 MUST_USE enum status read_tool_choice(const struct reader *r, const struct json *body,
                                       struct message_request *req);
+
+/* context_management.  (anthropic_read_edits.c) */
+MUST_USE enum status read_context_edits(const struct reader *r, const struct json *body,
+                                        struct message_request *req);

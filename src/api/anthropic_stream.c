@@ -190,6 +190,8 @@ static void end_message(struct anthropic_stream *s, const struct event *ev, stru
     json_object_end(&w);
     json_key(&w, "usage");
     json_raw(&w, strbuf_str(&usage));
+    if (ev->edits != NULL && ev->edits->is_wanted)
+        anthropic_edits_print(ev->edits, &w);
     json_object_end(&w);
     json_out_end(&w);
     json.failed |= usage.failed;

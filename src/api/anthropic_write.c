@@ -40,6 +40,27 @@ void anthropic_usage_print(const struct usage *u, struct strbuf *out)
     json_out_end(&w);
 }
 
+void anthropic_edits_print(const struct context_report *report, struct json_out *w)
+{
+    json_key(w, "context_management");
+    json_object_begin(w);
+    json_key(w, "applied_edits");
+    json_array_begin(w);
+    for (size_t i = 0; i < report->n_applied; i++) {
+        const struct applied_edit *edit = &report->applied[i];
+        bool is_thinking = edit->type == EDIT_CLEAR_THINKING;
+        json_object_begin(w);
+        json_field_cstr(w, "type",
+                        is_thinking ? "clear_thinking_20251015" : "clear_tool_uses_20250919");
+        json_field_int(w, is_thinking ? "cleared_thinking_turns" : "cleared_tool_uses",
+                       edit->n_cleared);
+        json_field_int(w, "cleared_input_tokens", edit->cleared_tokens);
+        json_object_end(w);
+    }
+    json_array_end(w);
+    json_object_end(w);
+}
+
 void anthropic_message_init(struct anthropic_message *m)
 {
     *m = (struct anthropic_message){.first = true};
@@ -135,6 +156,8 @@ void anthropic_message_feed(struct anthropic_message *m, const struct event *ev)
     case EVENT_DONE:
         m->reason = ev->reason;
         m->usage = ev->usage;
+        if (ev->edits != NULL)
+            m->edits = *ev->edits;
         strbuf_append_str(&m->stop_sequence, ev->stop_sequence);
         break;
     case EVENT_FAILED:
@@ -169,6 +192,8 @@ void anthropic_message_print(const struct anthropic_message *m, const char *id, 
         json_null(&w);
     json_key(&w, "usage");
     json_raw(&w, strbuf_str(&usage));
+    if (m->edits.is_wanted)
+        anthropic_edits_print(&m->edits, &w);
     json_object_end(&w);
     json_out_end(&w);
     strbuf_free(&usage);

@@ -4,11 +4,13 @@
 
 #include "api/event.h"
 #include "base/strbuf.h"
+#include "wire/json_out.h"
 
 /* Collects a turn's events into one message.  Init, feed every event (FAILED changes nothing), then
  * print.  A tool input that is no JSON object, as one that max_tokens cut, is printed as
  * {"__unparsedToolInput":{"raw":"..."}}. */
 struct anthropic_message {
+    struct context_report edits;
     struct strbuf content; /* the JSON of the content array, without brackets */
     struct strbuf text;    /* text of the open block */
     enum event_block kind; /* of the open block */
@@ -34,6 +36,9 @@ void anthropic_error_print(const char *type, const char *message, struct str det
 
 /* "end_turn", "max_tokens", ... as the API spells it. */
 const char *anthropic_stop_reason(enum stop_reason reason);
+
+/* The member context_management, with what was taken out of the conversation. */
+void anthropic_edits_print(const struct context_report *report, struct json_out *w);
 
 /* The members of a usage object, braces included. */
 void anthropic_usage_print(const struct usage *u, struct strbuf *out);

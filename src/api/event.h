@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "api/message.h"
 #include "base/status.h"
 #include "base/str.h"
 
@@ -44,15 +45,32 @@ struct usage {
     uint32_t output_tokens;
 };
 
+/* One that took something out (context_management.applied_edits). */
+struct applied_edit {
+    enum context_edit_type type;
+    uint32_t n_cleared;      /* tool uses, or turns with thinking */
+    uint32_t cleared_tokens; /* of the prompt */
+};
+
+enum { MOST_APPLIED_EDITS = 16 };
+
+struct context_report {
+    bool is_wanted; /* the client gave a list of edits */
+    struct applied_edit applied[MOST_APPLIED_EDITS];
+    size_t n_applied;
+    uint32_t original_tokens; /* of the prompt as it came; 0 where it was not counted */
+};
+
 struct event {
     enum event_type type;
-    enum event_block block;   /* BLOCK_START */
-    struct str text;          /* TEXT, THINKING, TOOL_INPUT */
-    struct str id;            /* BLOCK_START of a tool use: toolu_... */
-    struct str name;          /* BLOCK_START of a tool use */
-    struct str signature;     /* BLOCK_STOP of a thinking block */
-    enum stop_reason reason;  /* DONE */
-    struct str stop_sequence; /* DONE with STOP_SEQUENCE */
-    struct usage usage;       /* DONE, and FAILED as far as known */
-    struct error error;       /* FAILED */
+    enum event_block block;             /* BLOCK_START */
+    struct str text;                    /* TEXT, THINKING, TOOL_INPUT */
+    struct str id;                      /* BLOCK_START of a tool use: toolu_... */
+    struct str name;                    /* BLOCK_START of a tool use */
+    struct str signature;               /* BLOCK_STOP of a thinking block */
+    enum stop_reason reason;            /* DONE */
+    struct str stop_sequence;           /* DONE with STOP_SEQUENCE */
+    struct usage usage;                 /* DONE, and FAILED as far as known */
+    const struct context_report *edits; /* DONE; NULL: none were asked for */
+    struct error error;                 /* FAILED */
 };

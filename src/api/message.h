@@ -83,6 +83,25 @@ enum effort {
     EFFORT_HIGH, /* and above: no limit */
 };
 
+enum context_edit_type {
+    EDIT_CLEAR_TOOL_USES, /* results of old tool uses become a line that says so */
+    EDIT_CLEAR_THINKING,  /* thinking of old turns is left out */
+};
+
+/* What is to be taken out of a long conversation (context_management.edits). */
+struct context_edit {
+    enum context_edit_type type;
+    uint32_t keep; /* the last tool uses, or turns with thinking; UINT32_MAX: all */
+
+    /* EDIT_CLEAR_TOOL_USES */
+    uint32_t trigger;         /* tokens of the prompt, above which it is done */
+    bool trigger_counts_uses; /* ... or tool uses */
+    uint32_t clear_at_least;  /* tokens; nothing is done where it would be fewer */
+    bool clears_inputs;       /* of the calls, too */
+    const struct str *excluded;
+    size_t n_excluded; /* names of tools */
+};
+
 /* What the client asked for; a negative value means "not given". */
 struct sampling {
     float temperature; /* [0, 1] in the API; up to 2 accepted */
@@ -109,4 +128,7 @@ struct message_request {
     enum effort effort;
     struct str output_schema_json; /* output_config.format of type json_schema; "" for none */
     bool stream;
+    struct context_edit *edits; /* in the order in which they are done */
+    size_t n_edits;
+    bool reports_edits; /* the client gave a list of edits, perhaps of none that is known */
 };

@@ -86,8 +86,11 @@ struct engine_ops {
     void (*cancel)(struct turn *t);
     void (*finish)(struct turn *t); /* cancels first if still running; never waits long */
 
+    /* Of the prompt that would be made of `req`; what was taken out before goes to *edits, where it
+     * is not NULL. */
     enum status (*count_tokens)(struct engine *e, const struct message_request *req,
-                                uint32_t *out_tokens, struct error *err);
+                                uint32_t *out_tokens, struct context_report *edits,
+                                struct error *err);
     void (*get_status)(struct engine *e, struct engine_status *out); /* never waits */
     void (*destroy)(struct engine *e); /* no turn may be in use any more */
 };
@@ -128,9 +131,10 @@ static inline void turn_finish(struct turn *t)
     t->engine->ops->finish(t);
 }
 static inline enum status engine_count_tokens(struct engine *e, const struct message_request *req,
-                                              uint32_t *out_tokens, struct error *err)
+                                              uint32_t *out_tokens, struct context_report *edits,
+                                              struct error *err)
 {
-    return e->ops->count_tokens(e, req, out_tokens, err);
+    return e->ops->count_tokens(e, req, out_tokens, edits, err);
 }
 static inline void engine_get_status(struct engine *e, struct engine_status *out)
 {

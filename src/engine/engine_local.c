@@ -15,6 +15,7 @@
 #include "base/thread.h"
 #include "engine/classify.h"
 #include "prompt/canon.h"
+#include "prompt/edits.h"
 #include "prompt/render.h"
 #include "prompt/splitter.h"
 #include "sched/sched.h"
@@ -66,6 +67,7 @@ struct local_turn {
     bool has_ended;           /* the job's end was seen */
     bool has_said_end;
     struct job_output last;
+    struct context_report edits;
 };
 
 static struct engine_local *local_of(struct engine *e)
@@ -167,9 +169,7 @@ static enum status make_prompt(struct engine_local *e, const struct message_requ
                                struct arena *arena, struct canon *canon, struct rendered *out,
                                struct error *err)
 {
-    enum status st = check_ready(e, err);
-    if (st == STATUS_OK)
-        st = canon_make(req, render_caps(e->render), arena, canon, err);
+    enum status st = canon_make(req, render_caps(e->render), arena, canon, err);
     if (st == STATUS_OK)
         st = render_prompt(e->render, canon, out, err);
     return st;
@@ -359,12 +359,31 @@ static void local_finish(struct turn *turn)
     mem_free(t);
 }
 
-/* From the request to a job that is queued. */
+/* For edits_apply: `arg` is the engine. */
+static enum status count_request(void *arg, const struct message_request *req, size_t *out,
+                                 struct error *err)
+{
+    struct engine_local *e = arg;
+    struct arena arena;
+    struct canon canon;
+    arena_init(&arena, LIMIT_REQUEST_ARENA_BYTES);
+    enum status st = canon_make(req, render_caps(e->render), &arena, &canon, err);
+    if (st == STATUS_OK)
+        st = render_count(e->render, &canon, out, err);
+    arena_free(&arena);
+    return st;
+}
+
+/* From the request, edited as its client wants it, to a job that is queued. */
 static enum status prepare(struct local_turn *t, const struct message_request *req,
                            const struct engine_caller *caller, struct error *err)
 {
     struct canon canon;
-    enum status st = make_prompt(t->engine, req, &t->arena, &canon, &t->prompt, err);
+    enum status st = check_ready(t->engine, err);
+    if (st == STATUS_OK)
+        st = edits_apply(req, &t->arena, count_request, t->engine, &req, &t->edits, err);
+    if (st == STATUS_OK)
+        st = make_prompt(t->engine, req, &t->arena, &canon, &t->prompt, err);
     if (st != STATUS_OK)
         return st;
     st = collect_stops(t, req);
@@ -411,19 +430,22 @@ static enum status local_start(struct engine *engine, const struct message_reque
 }
 
 static enum status local_count(struct engine *engine, const struct message_request *req,
-                               uint32_t *out_tokens, struct error *err)
+                               uint32_t *out_tokens, struct context_report *edits,
+                               struct error *err)
 {
     struct arena arena;
     arena_init(&arena, LIMIT_REQUEST_ARENA_BYTES);
-    struct canon canon;
+    struct context_report report = {0};
     struct engine_local *e = local_of(engine);
     size_t n_tokens = 0;
     unsigned long n_failures = mem_failures();
     enum status st = check_ready(e, err);
     if (st == STATUS_OK)
-        st = canon_make(req, render_caps(e->render), &arena, &canon, err);
+        st = edits_apply(req, &arena, count_request, e, &req, &report, err);
     if (st == STATUS_OK)
-        st = render_count(e->render, &canon, &n_tokens, err);
+        st = count_request(e, req, &n_tokens, err);
+    if (edits != NULL)
+        *edits = report;
     st = mem_check(n_failures, st, err);
     if (st == STATUS_OK)
         *out_tokens = (uint32_t)n_tokens;
@@ -497,6 +519,7 @@ static void say_end(struct local_turn *t, struct event *out)
     }
     out->type = EVENT_DONE;
     out->reason = reason_of(t);
+    out->edits = &t->edits;
     if (out->reason == STOP_SEQUENCE)
         out->stop_sequence = t->stops[t->last.stop_index];
 }

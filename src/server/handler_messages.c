@@ -56,17 +56,23 @@ void handle_count_tokens(struct exchange *x)
 {
     struct error err;
     uint32_t n_tokens = 0;
+    struct context_report edits;
     if (read_request(x, ANTHROPIC_COUNT_TOKENS, &err) != STATUS_OK) {
         refuse_request(x, &err);
         return;
     }
-    if (engine_count_tokens(x->server->options.engine, &x->request, &n_tokens, &err) != STATUS_OK) {
+    if (engine_count_tokens(x->server->options.engine, &x->request, &n_tokens, &edits, &err) !=
+        STATUS_OK) {
         reply_error(x, &err);
         return;
     }
     struct strbuf body;
-    strbuf_init(&body, 64);
-    strbuf_printf(&body, "{\"input_tokens\":%u}", n_tokens);
+    strbuf_init(&body, 256);
+    strbuf_printf(&body, "{\"input_tokens\":%u", n_tokens);
+    if (edits.is_wanted)
+        strbuf_printf(&body, ",\"context_management\":{\"original_input_tokens\":%u}",
+                      edits.original_tokens > 0 ? edits.original_tokens : n_tokens);
+    strbuf_append_char(&body, '}');
     reply_buffer(x, 200, REPLY_JSON, &body);
 }
 

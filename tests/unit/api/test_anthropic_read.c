@@ -181,6 +181,36 @@ static void test_anthropic_read__modes_of_thinking(void **state)
     }
 }
 
+static void test_anthropic_read__edits_of_the_context(void **state)
+{
+    (void)state;
+    struct reading r = read_good(body_with(
+        "\"context_management\":{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":"
+        "{\"type\":\"thinking_turns\",\"value\":2}},{\"type\":\"compact_20260112\"},"
+        "{\"type\":\"clear_tool_uses_20250919\"},{\"type\":\"clear_tool_uses_20250919\","
+        "\"trigger\":{\"type\":\"tool_uses\",\"value\":9},\"keep\":{\"type\":\"tool_uses\","
+        "\"value\":0},\"clear_at_least\":{\"type\":\"input_tokens\",\"value\":5000},"
+        "\"exclude_tools\":[\"web_search\"],\"clear_tool_inputs\":true},"
+        "{\"type\":\"clear_thinking_20251015\",\"keep\":\"all\"}]}"));
+    const struct message_request *q = &r.request;
+    assert_true(q->reports_edits);
+    assert_int_equal(q->n_edits, 4);
+    assert_int_equal(q->edits[0].type, EDIT_CLEAR_THINKING);
+    assert_int_equal(q->edits[0].keep, 2);
+    assert_int_equal(q->edits[1].trigger, 100000);
+    assert_int_equal(q->edits[1].keep, 3);
+    assert_false(q->edits[1].trigger_counts_uses);
+    assert_int_equal(q->edits[2].trigger, 9);
+    assert_true(q->edits[2].trigger_counts_uses);
+    assert_int_equal(q->edits[2].keep, 0);
+    assert_int_equal(q->edits[2].clear_at_least, 5000);
+    assert_int_equal(q->edits[2].n_excluded, 1);
+    CHECK_STR(q->edits[2].excluded[0], "web_search");
+    assert_true(q->edits[2].clears_inputs);
+    assert_true(q->edits[3].keep == UINT32_MAX);
+    reading_free(&r);
+}
+
 static void test_anthropic_read__efforts_and_those_to_come(void **state)
 {
     (void)state;
@@ -659,6 +689,7 @@ int main(void)
         cmocka_unit_test(test_anthropic_read__ignores_what_it_does_not_know),
         cmocka_unit_test(test_anthropic_read__large_numbers_are_clamped),
         cmocka_unit_test(test_anthropic_read__modes_of_thinking),
+        cmocka_unit_test(test_anthropic_read__edits_of_the_context),
         cmocka_unit_test(test_anthropic_read__efforts_and_those_to_come),
         cmocka_unit_test(test_anthropic_read__modes_of_tool_choice),
         cmocka_unit_test(test_anthropic_read__an_earlier_name_of_the_output_format_works),

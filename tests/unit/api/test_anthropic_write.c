@@ -111,6 +111,46 @@ static void test_anthropic_message__has_the_hosted_shape(void **state)
     strbuf_free(&out);
 }
 
+static void test_anthropic_edits__are_told_whole_and_streamed(void **state)
+{
+    (void)state;
+    static const struct context_report report = {
+        .is_wanted = true,
+        .applied = {{EDIT_CLEAR_THINKING, 4, 900}, {EDIT_CLEAR_TOOL_USES, 8, 50000}},
+        .n_applied = 2};
+    static const struct context_report none = {.is_wanted = true}, unwanted = {0};
+    static const char told[] =
+        "\"context_management\":{\"applied_edits\":[{\"type\":\"clear_thinking_20251015\","
+        "\"cleared_thinking_turns\":4,\"cleared_input_tokens\":900},"
+        "{\"type\":\"clear_tool_uses_20250919\",\"cleared_tool_uses\":8,"
+        "\"cleared_input_tokens\":50000}]}";
+    static const struct {
+        const struct context_report *report;
+        const char *told;
+    } cases[] = {
+        {&report, told},
+        {&none, "\"context_management\":{\"applied_edits\":[]}"},
+        {&unwanted, NULL},
+        {NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct event end = done(STOP_END_TURN, "");
+        struct strbuf whole, stream;
+        end.edits = cases[i].report;
+        print_whole(&end, 1, &whole);
+        print_stream(&end, 1, &stream);
+        const char *wanted = cases[i].told != NULL ? cases[i].told : "\"usage\"";
+        assert_non_null(strstr(strbuf_cstr(&whole), wanted));
+        assert_non_null(strstr(strbuf_cstr(&stream), wanted));
+        assert_int_equal(strstr(strbuf_cstr(&whole), "context_management") != NULL,
+                         cases[i].told != NULL);
+        assert_int_equal(strstr(strbuf_cstr(&stream), "context_management") != NULL,
+                         cases[i].told != NULL);
+        strbuf_free(&whole);
+        strbuf_free(&stream);
+    }
+}
+
 static void test_anthropic_message__without_blocks_has_empty_content(void **state)
 {
     (void)state;
@@ -534,6 +574,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_anthropic_message__has_the_hosted_shape),
+        cmocka_unit_test(test_anthropic_edits__are_told_whole_and_streamed),
         cmocka_unit_test(test_anthropic_message__without_blocks_has_empty_content),
         cmocka_unit_test(test_anthropic_message__an_input_that_is_no_object_stays_a_string),
         cmocka_unit_test(test_anthropic_message__a_reply_over_the_ceiling_fails_and_is_not_cut),

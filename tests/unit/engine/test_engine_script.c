@@ -218,7 +218,7 @@ static void test_engine_script__the_last_words_of_the_user_choose_it(void **stat
         struct error err = {0};
         uint32_t n = 0;
         read_request(&r, cases[i].messages);
-        assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, &err), STATUS_OK);
+        assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_OK);
         assert_int_equal(n, cases[i].n_prompt);
         free_request(&r);
     }
