@@ -232,8 +232,9 @@ static void make_attention(struct bench_case *c, const char *only, ggml_backend_
                              .bytes = from_memory ? bytes : 0,
                              .is_f32 = true,
                              .copies = from_memory ? copies_for(bytes) : 1};
-    snprintf(c->name, sizeof c->name, "attention %s %d, %d keys, %d token%s", ggml_type_name(type),
-             heads.width, (int)n_keys, (int)n_tokens, n_tokens == 1 ? "" : "s");
+    snprintf(c->name, sizeof c->name, "attention %s %d, %d keys, %d token%s%s",
+             ggml_type_name(type), heads.width, (int)n_keys, (int)n_tokens,
+             n_tokens == 1 ? "" : "s", span->window < n_keys ? ", window" : "");
     if (!is_wanted(c, only))
         return;
     c->context = new_context();

@@ -12,9 +12,7 @@ enum {
 
 bool experts_handles(enum kernel_isa isa, const struct experts_shape *shape)
 {
-    enum matmul_format format = shape->expert.format;
-    return format != MATMUL_Q4_K && format != MATMUL_Q5_K && format != MATMUL_IQ4_XS &&
-           matmul_handles(isa, &shape->expert);
+    return matmul_handles(isa, &shape->expert);
 }
 
 /* ---- The work buffer: each thread's own ---- */

@@ -8,12 +8,8 @@
  * once: a product of all threads for each expert, with barriers between them, took seconds where
  * other programs kept one of the threads waiting.
  *
- * What it is not: a kernel of its own, or routing; or for every format.  Of one thread's time on a
- * Zen 4 EPYC with VNNI, 64 experts of 2,048 x 768, 8 a token, ggml took this many times ours, with
- * 1, 8, 64 and 512 tokens: Q5_0 1.2, 1.5, 2.3, 5.5; Q4_0 1.1, 1.6, 2.2, 4.8; Q8_0 1.1, 1.4, 1.7,
- * 3.9; Q6_K 1.0, 1.1, 1.2, 1.5.  But Q4_K 1.0, 1.5, 0.9, 1.0, Q5_K and IQ4_XS alike: experts have
- * few rows each to unpack a panel for, and ggml unpacks these formats to panels itself.  Those stay
- * with ggml.
+ * What it is not: a kernel of its own, or routing.  An expert has few rows, so most of its products
+ * are of the narrow form; what it pays beside ggml's own stands in docs/BENCHMARKS.md.
  *
  * The same arguments give the same bits, whatever the number of threads. */
 #pragma once
@@ -39,7 +35,7 @@ struct experts_args {
     void *work; /* experts_work_bytes, 64-byte aligned, shared by the team */
 };
 
-/* Whether experts_run computes this shape on this instruction set, and pays. */
+/* Whether experts_run computes this shape on this instruction set. */
 bool experts_handles(enum kernel_isa isa, const struct experts_shape *shape);
 
 /* Bytes of `work` for a team of n_threads. */
