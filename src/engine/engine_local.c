@@ -400,6 +400,7 @@ static enum status prepare(struct local_turn *t, const struct message_request *r
         .tools = t->tools,
         .n_tools = t->n_tools,
         .text_tools = canon.text_tools,
+        .names_any = caller->reports_broken_input,
         .single_call = req->tool_choice.disable_parallel,
         .keep_thinking = canon.enable_thinking,
         .omit_thinking = req->omits_thinking,

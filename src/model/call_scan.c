@@ -37,7 +37,7 @@ enum member { MEMBER_NONE, MEMBER_NAME, MEMBER_ARGUMENTS, MEMBER_OTHER };
 struct call_scan {
     const struct grammar_call *tools;
     size_t n_tools;
-    bool is_marked;
+    bool is_marked, names_any;
     struct str thinking_start, thinking_end;
     struct strbuf mark_storage;
     struct str marks[CALL_SCAN_MARKS];
@@ -377,6 +377,18 @@ static enum member member_of(struct str key)
     return MEMBER_NONE;
 }
 
+/* Whether a tool that was not offered is called all the same: between marks, and where a fence is
+ * all that the reply has. */
+static bool may_name_any(const struct call_scan *s)
+{
+    if (s->is_marked)
+        return true;
+    size_t n = 0;
+    while (n < s->begin && is_blank(s->text.data[n]))
+        n++;
+    return s->names_any && s->is_fenced && n == s->begin;
+}
+
 /* A string of the object itself has ended, before the byte that was read last. */
 static void take_string(struct call_scan *s)
 {
@@ -397,7 +409,7 @@ static void take_string(struct call_scan *s)
     for (size_t i = 0; i < s->n_tools; i++)
         if (str_equal(s->tools[i].name, string))
             s->call.tool = i;
-    s->has_tool = s->call.tool != SIZE_MAX || s->is_marked;
+    s->has_tool = s->call.tool != SIZE_MAX || may_name_any(s);
     if (!s->has_tool)
         give_up(s); /* it names nothing that can be called */
 }
@@ -548,7 +560,9 @@ enum call_place call_scan_place(const struct call_scan *s)
     case STATE_MARK:
         return CALL_PLACE_MARK;
     case STATE_OBJECT:
-        return s->has_tool && s->has_arguments ? CALL_PLACE_CALL : CALL_PLACE_MAYBE;
+        return s->has_tool && s->has_arguments && (s->is_marked || s->call.tool != SIZE_MAX)
+                   ? CALL_PLACE_CALL
+                   : CALL_PLACE_MAYBE;
     default:
         return CALL_PLACE_MAYBE;
     }
@@ -689,6 +703,7 @@ struct call_scan *call_scan_create(const struct call_scan_options *options)
     s->tools = options->tools;
     s->n_tools = options->n_tools;
     s->is_marked = options->is_marked;
+    s->names_any = options->names_any;
     s->thinking_start = options->thinking_start;
     s->thinking_end = options->thinking_end;
     s->state = options->begins_in_thinking ? STATE_THINKING : STATE_WORDS;

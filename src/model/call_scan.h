@@ -3,7 +3,7 @@
  * Small models often write a call as a JSON object in a code fence, or bare, where their template
  * trains marks around it.  Such an object is a call when
  *   - it begins a line, or is what a code fence holds,
- *   - it has the name of an offered tool and arguments,
+ *   - it has the name of an offered tool (but see names_any) and arguments,
  *   - and nothing but further calls follows, to the end of the reply.
  * The last is known only at the end, so its bytes are held back until then.  A mark of the template
  * is a call's beginning at once, unless it is quoted (in a code span or a fence) or a part of a
@@ -43,7 +43,7 @@ enum call_verdict {
 
 /* Offsets are in the reply. */
 struct call_found {
-    size_t tool; /* index into the offered tools; SIZE_MAX: none of them (only where is_marked) */
+    size_t tool; /* index into the offered tools; SIZE_MAX: none of them */
     size_t name_begin, name_end;
     size_t arguments_begin,
         arguments_end; /* white space may surround them; equal: there are none */
@@ -60,6 +60,7 @@ struct call_scan_options {
     bool begins_in_thinking;
     bool is_marked; /* the text stood between marks: a call may come without arguments, and name any
                        tool, as the client's answer to that helps the model */
+    bool names_any; /* a fence that is the whole reply may name any tool, for the same reason */
 };
 
 struct call_scan *call_scan_create(const struct call_scan_options *options);

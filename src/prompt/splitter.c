@@ -524,6 +524,7 @@ static void begin_text(struct splitter *s)
         .tools = s->options.tools,
         .n_tools = s->options.n_tools,
         .format = &s->options.prompt->grammar,
+        .names_any = s->options.names_any,
     };
     s->scan = call_scan_create(&options);
     s->scan_begin = s->scanned;

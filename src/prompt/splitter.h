@@ -22,8 +22,10 @@ struct splitter_options {
     const struct chat_prompt *prompt; /* borrowed */
     const struct grammar_call *tools; /* borrowed; those that may be called */
     size_t n_tools;                   /* 0: do not look for calls at all */
-    bool text_tools;  /* calls are in the format of text_tools.h, which the parser does not know */
-    bool single_call; /* disable_parallel_tool_use: calls after the first are dropped */
+    bool text_tools; /* calls are in the format of text_tools.h, which the parser does not know */
+    bool names_any;  /* a fence that is the whole reply may call a tool that was not offered, as the
+                        client answers that with a tool error */
+    bool single_call;   /* disable_parallel_tool_use: calls after the first are dropped */
     bool keep_thinking; /* false: thinking is not passed on */
     bool omit_thinking; /* its blocks are passed on without their text */
 };

@@ -61,6 +61,7 @@ struct splitter_case {
     bool was_cut;
     bool single_call;
     bool text_tools;
+    bool names_any;
 };
 
 static void check_cases(const struct splitter_case *cases, size_t n)
@@ -78,6 +79,7 @@ static void check_cases(const struct splitter_case *cases, size_t n)
             .tools = FIXTURE_TOOLS,
             .n_tools = 1,
             .text_tools = cases[i].text_tools,
+            .names_any = cases[i].names_any,
             .single_call = cases[i].single_call,
             .keep_thinking = true,
         };

@@ -141,6 +141,44 @@ static void test_call_forms__a_brace_is_added_only_where_the_model_stopped(void 
     CHECK_CASES(cases);
 }
 
+/* The client says that there is no such tool, which helps the model on.  Nothing can run. */
+static void test_call_forms__a_whole_fence_may_name_any_tool_where_the_client_answers(void **state)
+{
+    (void)state;
+#define OTHER "{\"name\": \"Python\", \"arguments\": {\"code\": \"1\"}}"
+    static const struct splitter_case cases[] = {
+        WORDS(FENCE(OTHER)),
+        {.body = BODY_TOOLS,
+         .names_any = true,
+         .reply = "\n" FENCE(OTHER) "\n",
+         .wanted = "C(Python,{\"code\":\"1\"})"},
+        {.body = BODY_TOOLS,
+         .names_any = true,
+         .reply = FENCE(CALL("a") "\n" OTHER),
+         .wanted = RUN("a") "C(Python,{\"code\":\"1\"})"},
+        {.body = BODY_TOOLS, .names_any = true, .reply = OTHER, .wanted = "T(" OTHER ")"},
+        {.body = BODY_TOOLS,
+         .names_any = true,
+         .reply = "So:\n" FENCE(OTHER),
+         .wanted = "T(So:\n" FENCE(OTHER) ")"},
+        {.body = BODY_TOOLS,
+         .names_any = true,
+         .reply = FENCE(OTHER) "\nThat would be it.",
+         .wanted = "T(" FENCE(OTHER) "\nThat would be it.)"},
+        {.body = BODY_TOOLS,
+         .names_any = true,
+         .reply = FENCE("{\"name\": \"my-app\", \"version\": \"1.0\"}"),
+         .wanted = "T(" FENCE("{\"name\": \"my-app\", \"version\": \"1.0\"}") ")"},
+        {.body = BODY_TOOLS,
+         .names_any = true,
+         .was_cut = true,
+         .reply = "```json\n{\"name\": \"Python\", \"arguments\": {\"code\": \"1",
+         .wanted = "T(```json\n{\"name\": \"Python\", \"arguments\": {\"code\": \"1)"},
+    };
+    CHECK_CASES(cases);
+#undef OTHER
+}
+
 static void test_call_forms__a_cut_call_is_left_open(void **state)
 {
     (void)state;
@@ -185,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_call_forms__arguments_are_mended),
         cmocka_unit_test(test_call_forms__what_is_only_talked_about_is_never_run),
         cmocka_unit_test(test_call_forms__a_brace_is_added_only_where_the_model_stopped),
+        cmocka_unit_test(test_call_forms__a_whole_fence_may_name_any_tool_where_the_client_answers),
         cmocka_unit_test(test_call_forms__a_cut_call_is_left_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
