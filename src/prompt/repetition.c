@@ -131,21 +131,47 @@ bool repetition_found(const struct message_request *req)
     return req->n_messages >= 4 && repetition_at(req, req->n_messages - 2);
 }
 
-/* What the model is told in the place of the second round. */
-#define NOTE                                                                                       \
-    "This call was made twice, and this is its result. Answer my request from it now, in words."
+/* What the model is told in the place of the second round, and what it was asked for: between the
+ * two, small models have lost sight of it. */
+#define NOTE "This call was made twice, and this is its result. Answer from it now, in words"
 static const struct str note = {NOTE, sizeof NOTE - 1};
 
-/* Puts the note behind the results of `m`, once. */
-static bool add_note(struct message *m, struct arena *arena)
+enum { MOST_REQUEST_BYTES = 1000 /* a longer one is not repeated */ };
+
+/* The last that the user said before message `at`; "" where it is nothing that could be repeated.
+ * What stands in a tag of its own is the client's, not the user's. */
+static struct str last_request(const struct message_request *req, size_t at)
 {
-    if (m->n_blocks > 0 && m->blocks[m->n_blocks - 1].text.ptr == note.ptr)
+    for (size_t i = at; i-- > 0;)
+        for (size_t j = req->messages[i].n_blocks; req->messages[i].role == ROLE_USER && j-- > 0;) {
+            const struct block *b = &req->messages[i].blocks[j];
+            bool is_own = b->type == BLOCK_TEXT && b->text.len > 0 && b->text.ptr[0] != '<' &&
+                          !str_starts_with(b->text, note);
+            if (is_own)
+                return b->text.len <= MOST_REQUEST_BYTES ? b->text : (struct str){0};
+        }
+    return (struct str){0};
+}
+
+/* Puts the note behind the results of message `at`, once. */
+static bool add_note(struct message_request *req, size_t at, struct arena *arena)
+{
+    struct message *m = &req->messages[at];
+    if (m->n_blocks > 0 && str_starts_with(m->blocks[m->n_blocks - 1].text, note))
         return true;
     struct block *blocks = arena_array(arena, m->n_blocks + 1, sizeof *blocks);
-    if (blocks == NULL)
+    struct str request = last_request(req, at);
+    struct strbuf text;
+    strbuf_init(&text, 2 * MOST_REQUEST_BYTES);
+    strbuf_append_str(&text, note);
+    strbuf_append_cstr(&text, request.len > 0 ? ": " : ".");
+    strbuf_append_str(&text, request);
+    struct str kept = text.failed ? (struct str){0} : arena_str(arena, strbuf_str(&text));
+    strbuf_free(&text);
+    if (blocks == NULL || kept.ptr == NULL)
         return false;
     memcpy(blocks, m->blocks, m->n_blocks * sizeof *blocks);
-    blocks[m->n_blocks] = (struct block){.type = BLOCK_TEXT, .text = note};
+    blocks[m->n_blocks] = (struct block){.type = BLOCK_TEXT, .text = kept};
     m->blocks = blocks;
     m->n_blocks++;
     return true;
@@ -174,7 +200,7 @@ const struct message_request *repetition_left_out(const struct message_request *
         if (repetition_at(req, i)) {
             if (out == NULL)
                 out = copy_first(req, i, arena);
-            if (out == NULL || !add_note(&out->messages[out->n_messages - 1], arena))
+            if (out == NULL || !add_note(out, out->n_messages - 1, arena))
                 return NULL;
             i++; /* its results too */
         } else if (out != NULL) {
