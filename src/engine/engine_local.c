@@ -175,8 +175,12 @@ static enum status make_prompt(struct engine_local *e, const struct message_requ
     return st;
 }
 
-/* What the request leaves open comes from the model's recommendation.  With tools the repetition
- * penalty is off: calls must repeat names, paths and file text to the letter. */
+/* Work with tools is copying: names, paths and results to the letter.  The repetition penalty is
+ * off there, and a client that says nothing of the temperature gets one at which the likeliest word
+ * nearly always comes. */
+static const float TOOLS_TEMPERATURE = 0.2F;
+
+/* What the request leaves open comes from the model's recommendation. */
 static struct sampler_params choose_sampling(const struct engine_local *e,
                                              const struct message_request *req)
 {
@@ -187,8 +191,11 @@ static struct sampler_params choose_sampling(const struct engine_local *e,
         p.top_p = req->sampling.top_p;
     if (req->sampling.top_k >= 0)
         p.top_k = req->sampling.top_k;
-    if (req->n_tools > 0)
+    if (req->n_tools > 0) {
         p.repeat_penalty = 1;
+        if (req->sampling.temperature < 0 && p.temperature > TOOLS_TEMPERATURE)
+            p.temperature = TOOLS_TEMPERATURE;
+    }
     random_bytes(&p.seed, sizeof p.seed);
     return p;
 }

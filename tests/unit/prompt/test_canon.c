@@ -112,11 +112,11 @@ static const struct canon_case {
      ROUND_ONCE " | user:This call was made twice, and this is its result. Answer from it now, in "
                 "words: u | assistant:w | user:v tools=Read"},
     {"the client's own tags are not what the user asked for", &full,
-     BEGIN TOOL MESSAGES USER("u") "," USER("<system-reminder>s</system-reminder>") "," CALLS(
-         CALL("a")) "," RESULTS(RESULT("a", "r")) "," CALLS(CALL("a")) "," RESULTS(RESULT("a", "r"))
-         END,
+     BEGIN TOOL MESSAGES USER("u") "," USER("<system-reminder>s</system-reminder>") "," CALLS(CALL(
+         "a")) "," RESULTS(RESULT("a", "r")) "," CALLS(CALL("a")) "," RESULTS(RESULT("a", "r")) END,
      "user:u\n\n<system-reminder>s</system-reminder> | assistant: "
-     "Read({\"path\":\"a\"})#c00000001 | tool#c00000001:r | user:This call was made twice, and this "
+     "Read({\"path\":\"a\"})#c00000001 | tool#c00000001:r | user:This call was made twice, and "
+     "this "
      "is its result. Answer from it now, in words: u tools=Read"},
     {"one with another result stays", &full,
      BEGIN TOOL MESSAGES USER("u") "," CALLS(CALL("a")) "," RESULTS(RESULT("a", "r")) "," CALLS(
