@@ -29,7 +29,16 @@ model_token thinking_forced(struct thinking *t)
     return token;
 }
 
-/* Goes through the marks in the tail, and keeps what may begin the next one. */
+static bool has_words(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strchr(" \t\r\n", text[i]) == NULL)
+            return true;
+    return false;
+}
+
+/* Goes through the marks in the tail, and keeps what may begin the next one.  Behind the first
+ * words of the answer a mark is text, perhaps of a file that is being written. */
 static void follow_marks(struct thinking *t)
 {
     for (;;) {
@@ -37,6 +46,7 @@ static void follow_marks(struct thinking *t)
         struct str tail = {t->tail, t->n_tail};
         size_t at = mark.len > 0 ? str_find(tail, mark) : SIZE_MAX;
         size_t gone = t->n_tail;
+        bool was_inside = t->is_inside;
         if (at != SIZE_MAX) {
             t->is_inside = !t->is_inside;
             gone = at + mark.len;
@@ -44,6 +54,10 @@ static void follow_marks(struct thinking *t)
             gone = t->n_tail - (mark.len - 1);
         } else if (mark.len > 0) {
             gone = 0;
+        }
+        if (!was_inside && has_words(t->tail, at != SIZE_MAX ? at : gone)) {
+            t->limit.end.len = 0; /* nothing is counted any more */
+            return;
         }
         memmove(t->tail, t->tail + gone, t->n_tail - gone);
         t->n_tail -= gone;

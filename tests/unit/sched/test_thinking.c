@@ -38,7 +38,7 @@ static void test_thinking__counts_what_stands_between_the_marks(void **state)
     struct thinking t;
     struct thinking_limit limit = limit_of(5, false);
     thinking_init(&t, &limit);
-    assert_int_equal(feed(&t, "some words <t>12345678"), (int)strlen("some words <t>12345"));
+    assert_int_equal(feed(&t, " \n<t>12345678"), (int)strlen(" \n<t>12345"));
 }
 
 static void test_thinking__the_prompt_may_have_begun_it(void **state)
@@ -56,7 +56,7 @@ static void test_thinking__an_end_in_time_leaves_the_reply_free(void **state)
     struct thinking t;
     struct thinking_limit limit = limit_of(8, true);
     thinking_init(&t, &limit);
-    assert_int_equal(feed(&t, "123</t>and a long answer, with </ and <t in it"), -1);
+    assert_int_equal(feed(&t, "123</t>and a long answer, with <t>0123456789 in it"), -1);
 }
 
 static void test_thinking__marks_inside_one_token_count(void **state)
@@ -65,7 +65,7 @@ static void test_thinking__marks_inside_one_token_count(void **state)
     struct thinking t;
     struct thinking_limit limit = limit_of(1, false);
     thinking_init(&t, &limit);
-    thinking_feed(&t, STR("a<t>b</t>c<t>"));
+    thinking_feed(&t, STR("<t>b</t>\n<t>"));
     assert_true(t.is_inside);
     assert_int_equal(thinking_forced(&t), MODEL_NO_TOKEN);
     thinking_feed(&t, STR("d"));
@@ -84,7 +84,7 @@ static void test_thinking__a_second_thought_is_closed_at_once(void **state)
         assert_int_equal(c, CLOSING[i]);
         thinking_feed(&t, (struct str){&c, 1});
     }
-    assert_int_equal(feed(&t, "free <t>1"), (int)strlen("free <t>"));
+    assert_int_equal(feed(&t, "\n<t>1"), (int)strlen("\n<t>"));
 }
 
 static void test_thinking__without_marks_or_budget_nothing_is_forced(void **state)
