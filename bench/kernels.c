@@ -297,24 +297,19 @@ static void report(const struct bench_case *c, struct result r, const struct pea
 {
     double rate = c->work / r.ours, peak = c->is_f32 ? peaks->f32 : peaks->int8;
     bool by_memory = c->bytes > 0 && c->bytes / peaks->memory > c->work / peak;
+    const char *bound = by_memory ? "memory" : c->is_f32 ? "f32" : "int8";
     double part = by_memory ? c->bytes / r.ours / peaks->memory : rate / peak;
     if (isnan(r.ours))
         printf("%-44s%10.3f%21s\n", c->name, r.ggml * 1e3, "ggml's alone");
     else
         printf("%-44s%10.3f%10.3f%9.2fx%9.0f %% of %s\n", c->name, r.ggml * 1e3, r.ours * 1e3,
-               r.ggml / r.ours, part * 100,
-               by_memory   ? "memory"
-               : c->is_f32 ? "f32"
-                           : "int8");
+               r.ggml / r.ours, part * 100, bound);
     fflush(stdout);
     if (json != NULL && !isnan(r.ours))
         fprintf(json,
                 "%s\n  {\"case\": \"%s\", \"ours_s\": %.9f, \"ggml_s\": %.9f, \"part\": %.4f, "
                 "\"of\": \"%s\"}",
-                is_first ? "" : ",", c->name, r.ours, r.ggml, part,
-                by_memory   ? "memory"
-                : c->is_f32 ? "f32"
-                            : "int8");
+                is_first ? "" : ",", c->name, r.ours, r.ggml, part, bound);
 }
 
 struct options {

@@ -9,8 +9,10 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#define VECTOR "+v"
 #else
 #include <arm_neon.h>
+#define VECTOR "+w"
 #endif
 
 enum {
@@ -21,18 +23,12 @@ enum {
     ROUNDS = 5,
 };
 
-#define UNROLLED     _Pragma("GCC unroll 16")
-#define KEEP(reg, a) __asm__ volatile("" : "+" reg(a)) /* so that no turn is left out */
+#define UNROLLED _Pragma("GCC unroll 16")
+#define KEEP(a)  __asm__ volatile("" : VECTOR(a)) /* so that no turn is left out */
 
 /* ---- One thread's work; each returns how much it did ---- */
 
 typedef double probe_fn(char *memory);
-
-#if defined(__x86_64__)
-
-#define AVX2   __attribute__((target("avx2,fma")))
-#define AVX512 __attribute__((target("avx512f,avx512bw")))
-#define VNNI   __attribute__((target("avx512f,avx512bw,avx512vnni")))
 
 /* Sums of `type` to which `step` adds something, TURNS times: `per_step` products each. */
 #define PROBE(name, attribute, type, zero, step, per_step)                                         \
@@ -40,18 +36,24 @@ typedef double probe_fn(char *memory);
     {                                                                                              \
         (void)memory;                                                                              \
         type sum[SUMS], a = zero, b = zero;                                                        \
-        KEEP("v", a);                                                                              \
-        KEEP("v", b);                                                                              \
+        KEEP(a);                                                                                   \
+        KEEP(b);                                                                                   \
         UNROLLED for (int i = 0; i < SUMS; i++) sum[i] = zero;                                     \
         for (int turn = 0; turn < TURNS; turn++) {                                                 \
             UNROLLED for (int i = 0; i < SUMS; i++)                                                \
             {                                                                                      \
                 sum[i] = step;                                                                     \
-                KEEP("v", sum[i]);                                                                 \
+                KEEP(sum[i]);                                                                      \
             }                                                                                      \
         }                                                                                          \
         return (double)TURNS * SUMS * (per_step);                                                  \
     }
+
+#if defined(__x86_64__)
+
+#define AVX2   __attribute__((target("avx2,fma")))
+#define AVX512 __attribute__((target("avx512f,avx512bw")))
+#define VNNI   __attribute__((target("avx512f,avx512bw,avx512vnni")))
 
 PROBE(f32_avx2, AVX2, __m256, _mm256_setzero_ps(), _mm256_fmadd_ps(a, b, sum[i]), 8)
 PROBE(f32_avx512, AVX512, __m512, _mm512_setzero_ps(), _mm512_fmadd_ps(a, b, sum[i]), 16)
@@ -68,7 +70,7 @@ AVX2 static double read_memory(char *memory)
     for (size_t at = 0; at < MEMORY; at += 4 * sizeof sum[0])
         UNROLLED for (size_t i = 0; i < 4; i++) sum[i] = _mm256_xor_si256(
             sum[i], _mm256_load_si256((const __m256i *)(memory + at + i * sizeof sum[0])));
-    UNROLLED for (int i = 0; i < 4; i++) KEEP("v", sum[i]);
+    UNROLLED for (int i = 0; i < 4; i++) KEEP(sum[i]);
     return MEMORY;
 }
 
@@ -84,55 +86,14 @@ static probe_fn *int8_of(enum kernel_isa isa)
 
 #else
 
-static double f32_neon(char *memory)
-{
-    (void)memory;
-    float32x4_t sum[SUMS], a = vdupq_n_f32(0), b = a;
-    KEEP("w", a);
-    KEEP("w", b);
-    UNROLLED for (int i = 0; i < SUMS; i++) sum[i] = vdupq_n_f32(0);
-    for (int turn = 0; turn < TURNS; turn++)
-        UNROLLED for (int i = 0; i < SUMS; i++)
-        {
-            sum[i] = vfmaq_f32(sum[i], a, b);
-            KEEP("w", sum[i]);
-        }
-    return (double)TURNS * SUMS * 4;
-}
+#define DOT    __attribute__((target("+dotprod")))
+#define MATRIX __attribute__((target("+i8mm")))
 
-__attribute__((target("+dotprod"))) static double int8_dot(char *memory)
-{
-    (void)memory;
-    int32x4_t sum[SUMS];
-    int8x16_t a = vdupq_n_s8(0), b = a;
-    KEEP("w", a);
-    KEEP("w", b);
-    UNROLLED for (int i = 0; i < SUMS; i++) sum[i] = vdupq_n_s32(0);
-    for (int turn = 0; turn < TURNS; turn++)
-        UNROLLED for (int i = 0; i < SUMS; i++)
-        {
-            sum[i] = vdotq_s32(sum[i], a, b);
-            KEEP("w", sum[i]);
-        }
-    return (double)TURNS * SUMS * 16;
-}
-
-__attribute__((target("+i8mm"))) static double int8_matrix(char *memory)
-{
-    (void)memory;
-    int32x4_t sum[SUMS];
-    int8x16_t a = vdupq_n_s8(0), b = a;
-    KEEP("w", a);
-    KEEP("w", b);
-    UNROLLED for (int i = 0; i < SUMS; i++) sum[i] = vdupq_n_s32(0);
-    for (int turn = 0; turn < TURNS; turn++)
-        UNROLLED for (int i = 0; i < SUMS; i++)
-        {
-            sum[i] = vmmlaq_s32(sum[i], a, b);
-            KEEP("w", sum[i]);
-        }
-    return (double)TURNS * SUMS * 32;
-}
+PROBE(f32_neon, , float32x4_t, vdupq_n_f32(0), vfmaq_f32(sum[i], a, b), 4)
+PROBE(int8_dot, DOT, int32x4_t, vdupq_n_s32(0),
+      vdotq_s32(sum[i], vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b)), 16)
+PROBE(int8_matrix, MATRIX, int32x4_t, vdupq_n_s32(0),
+      vmmlaq_s32(sum[i], vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b)), 32)
 
 static double read_memory(char *memory)
 {
@@ -141,7 +102,7 @@ static double read_memory(char *memory)
     for (size_t at = 0; at < MEMORY; at += 4 * sizeof sum[0])
         UNROLLED for (size_t i = 0; i < 4; i++) sum[i] =
             veorq_u8(sum[i], vld1q_u8((const uint8_t *)memory + at + i * sizeof sum[0]));
-    UNROLLED for (int i = 0; i < 4; i++) KEEP("w", sum[i]);
+    UNROLLED for (int i = 0; i < 4; i++) KEEP(sum[i]);
     return MEMORY;
 }
 

@@ -64,16 +64,6 @@ static inline vi vi_fold(vi pairs)
     return _mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
 }
 
-static inline __m256i narrow_dot(__m256i q, __m256i a)
-{
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(q, a), _mm256_set1_epi16(1));
-}
-
-static inline __m256i narrow_mac(__m256i sum, __m256i pairs, __m256i scales)
-{
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scales));
-}
-
 #include "kernels/matmul_x86.h"
 
 const struct matmul_kernels matmul_kernels_avx512 = MATMUL_KERNELS;

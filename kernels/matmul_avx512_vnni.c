@@ -43,16 +43,6 @@ static inline vi vi_dot(vi sum, vi q, vi a)
     return _mm512_dpbusd_epi32(sum, q, a);
 }
 
-static inline __m256i narrow_dot(__m256i q, __m256i a)
-{
-    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, a);
-}
-
-static inline __m256i narrow_mac(__m256i sum, __m256i pairs, __m256i scales)
-{
-    return _mm256_dpwssd_epi32(sum, pairs, scales);
-}
-
 #include "kernels/matmul_x86.h"
 
 const struct matmul_kernels matmul_kernels_avx512_vnni = MATMUL_KERNELS;

@@ -25,6 +25,26 @@ static inline v8 e8_to_v8(e8 a)
     return _mm256_cvtepi32_ps(a);
 }
 
+/* sum + two products of 16 bits in each of 8 lanes */
+static inline __m256i narrow_mac(__m256i sum, __m256i pairs, __m256i scales)
+{
+#ifdef VI_HAS_DOT
+    return _mm256_dpwssd_epi32(sum, pairs, scales);
+#else
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, scales));
+#endif
+}
+
+/* 32 products of bytes into 8 lanes; q unsigned. */
+static inline __m256i narrow_dot(__m256i q, __m256i a)
+{
+#ifdef VI_HAS_DOT
+    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), q, a);
+#else
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(q, a), _mm256_set1_epi16(1));
+#endif
+}
+
 /* Sums of two products each, of 32. */
 ALWAYS_INLINE __m256i narrow_pairs(__m256i q, const int8_t *x, const bool is_signed)
 {

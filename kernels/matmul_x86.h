@@ -5,7 +5,6 @@
  *   vi_dot(sum, q, a)     with VI_HAS_DOT: adds to each lane its four products, q unsigned;
  *                         without it: vi_pairs(q, a), products summed in pairs, 16 bits;
  *                         vi_signed_pairs, the same for signed q; vi_add16, vi_fold: pairs of those
- *   narrow_mac(sum, pairs, scales)   adds pairs of 16-bit products, summed, to 8 lanes
  *
  * A register tile of VI_ROWS x 2 vectors: a broadcast then serves two products.  12 rows x 1
  * vector, with as many sums, waits for its loads (Zen 4 loads one 512-bit operand a cycle): 158
@@ -15,8 +14,7 @@
  *
  * Measured on a Zen 4 EPYC, one thread, 1,024 x 4,864 weights, 512 rows, of 233 GMAC/s that
  * vpdpbusd does alone: Q5_0 170, Q8_0 167, Q4_K 158, Q6_K 150; AVX-512 without VNNI 120 (Q5_0),
- * AVX2 107.
- */
+ * AVX2 107. */
 #pragma once
 
 #include "kernels/matmul_unpack_x86.h"

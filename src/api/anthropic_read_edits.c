@@ -10,7 +10,6 @@ enum {
     DEFAULT_TRIGGER_TOKENS = 100 * 1000,
     DEFAULT_KEPT_TOOL_USES = 3,
     DEFAULT_KEPT_THINKING_TURNS = 1,
-    MOST_EDITS = 16,
 };
 
 /* {"type": ..., "value": n}, where `unit` is the one type that is possible, or `other`. */
@@ -124,7 +123,7 @@ enum status read_context_edits(const struct reader *r, const struct json *body,
     const struct json *v, *list = NULL;
     enum status st = read_object(r, body, NULL, "context_management", OPTIONAL, &v);
     if (st == STATUS_OK && v != NULL)
-        st = read_list(r, v, &at, "edits", OPTIONAL, MOST_EDITS, &list);
+        st = read_list(r, v, &at, "edits", OPTIONAL, LIMIT_CONTEXT_EDITS, &list);
     if (st != STATUS_OK || list == NULL)
         return st;
     req->reports_edits = true;

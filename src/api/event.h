@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "api/message.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "base/str.h"
 
@@ -52,11 +53,9 @@ struct applied_edit {
     uint32_t cleared_tokens; /* of the prompt */
 };
 
-enum { MOST_APPLIED_EDITS = 16 };
-
 struct context_report {
     bool is_wanted; /* the client gave a list of edits */
-    struct applied_edit applied[MOST_APPLIED_EDITS];
+    struct applied_edit applied[LIMIT_CONTEXT_EDITS];
     size_t n_applied;
     uint32_t original_tokens; /* of the prompt as it came; 0 where it was not counted */
 };

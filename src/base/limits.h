@@ -37,6 +37,7 @@ enum {
     LIMIT_TOOL_NAME_BYTES = 128,  /* as the hosted API has it */
     LIMIT_MODEL_NAME_BYTES = 256, /* as the hosted API has it */
     LIMIT_STOP_SEQUENCES = 64,
+    LIMIT_CONTEXT_EDITS = 16,
     LIMIT_STOP_SEQUENCE_BYTES = 1024,
     LIMIT_PROMPT_BYTES = 64 * 1024 * 1024, /* rendered text */
     LIMIT_REPLY_BYTES = 16 * 1024 * 1024,  /* what one turn may say */

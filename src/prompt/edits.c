@@ -221,9 +221,8 @@ static enum status apply_one(struct state *s, const struct context_edit *edit, s
     if (st != STATUS_OK || n_cleared < edit->clear_at_least)
         return st;
     *s = after;
-    if (report->n_applied < MOST_APPLIED_EDITS)
-        report->applied[report->n_applied++] =
-            (struct applied_edit){edit->type, w.n_cleared, (uint32_t)n_cleared};
+    report->applied[report->n_applied++] =
+        (struct applied_edit){edit->type, w.n_cleared, (uint32_t)n_cleared};
     return STATUS_OK;
 }
 
@@ -232,6 +231,7 @@ enum status edits_apply(const struct message_request *req, struct arena *arena,
                         struct context_report *report, struct error *err)
 {
     struct state s = {.req = req, .count = count, .arg = arg};
+    INVARIANT(req->n_edits <= LIMIT_CONTEXT_EDITS);
     *report = (struct context_report){.is_wanted = req->reports_edits};
     enum status st = STATUS_OK;
     for (size_t i = 0; st == STATUS_OK && i < req->n_edits; i++) {

@@ -45,24 +45,18 @@ static void follow_marks(struct thinking *t)
         struct str mark = t->is_inside ? t->limit.end : t->limit.start;
         struct str tail = {t->tail, t->n_tail};
         size_t at = mark.len > 0 ? str_find(tail, mark) : SIZE_MAX;
-        size_t gone = t->n_tail;
-        bool was_inside = t->is_inside;
-        if (at != SIZE_MAX) {
-            t->is_inside = !t->is_inside;
-            gone = at + mark.len;
-        } else if (mark.len > 0 && t->n_tail >= mark.len) {
-            gone = t->n_tail - (mark.len - 1);
-        } else if (mark.len > 0) {
-            gone = 0;
-        }
-        if (!was_inside && has_words(t->tail, at != SIZE_MAX ? at : gone)) {
+        bool is_found = at != SIZE_MAX;
+        size_t before = is_found ? at : tail.len - str_partial_suffix(tail, mark);
+        if (!t->is_inside && has_words(t->tail, before)) {
             t->limit.end.len = 0; /* nothing is counted any more */
             return;
         }
+        size_t gone = is_found ? at + mark.len : before;
         memmove(t->tail, t->tail + gone, t->n_tail - gone);
         t->n_tail -= gone;
-        if (at == SIZE_MAX)
+        if (!is_found)
             return;
+        t->is_inside = !t->is_inside;
     }
 }
 

@@ -15,24 +15,10 @@ enum {
     PROMPT = 200,
     DEFAULT_PROMPTS = 3,
     REPLY = 24,
-    THREADS = 1, /* two that wait for each other take long on a busy machine */
 };
 
 /* In logits: one word is at most 1.5 times as likely as the other. */
 static const float NEAR_TIE = 0.4F;
-
-static struct model *load(const char *path, enum kernel_isa kernels)
-{
-    struct model_llama_options options = {.path = path,
-                                          .n_cells = CELLS,
-                                          .n_sequences = SEQUENCES,
-                                          .how = tune_default(THREADS, false, kernels)};
-    struct model *m;
-    struct error err = {0};
-    if (model_llama_load(&options, &m, &err) != STATUS_OK)
-        fail_msg("%s", err.message);
-    return m;
-}
 
 /* The first tokens, at most `most`, of a text that no model has been trained on. */
 static size_t read_text(const struct model *m, model_token **out, size_t most)
@@ -93,7 +79,7 @@ static double surprise_of_window(struct model *m, const model_token *tokens)
 static double perplexity(const char *path, enum kernel_isa kernels)
 {
     const char *wanted = getenv("PENSIEVE_TEST_TOKENS");
-    struct model *m = load(path, kernels);
+    struct model *m = weights_load_with(path, CELLS, SEQUENCES, kernels);
     model_token *tokens;
     size_t n = read_text(m, &tokens, wanted != NULL ? strtoul(wanted, NULL, 10) : DEFAULT_TOKENS);
     double sum = 0;
@@ -120,16 +106,6 @@ static void check_perplexity(const char *file)
 }
 
 /* ---- The same words ---- */
-
-static model_token likeliest(const struct model *m, size_t row)
-{
-    const float *logits = m->ops->logits(m, row);
-    model_token best = 0;
-    for (uint32_t t = 1; t < m->info.n_vocab; t++)
-        if (logits[t] > logits[best])
-            best = (model_token)t;
-    return best;
-}
 
 /* Where a prompt that the text gives begins. */
 static const model_token *prompt_at(const model_token *tokens, size_t nth)
@@ -158,7 +134,7 @@ static void walk_reply(struct model *m, const model_token *prompt, model_token r
 static void choose(struct model *m, size_t row, model_token *token, void *arg)
 {
     (void)arg;
-    *token = likeliest(m, row);
+    *token = weights_likeliest(m, row);
 }
 
 /* How often other words are likeliest than the reply's, and by how much at most. */
@@ -171,7 +147,7 @@ static void compare(struct model *m, size_t row, model_token *token, void *arg)
 {
     struct difference *difference = arg;
     const float *logits = m->ops->logits(m, row);
-    float gap = logits[likeliest(m, row)] - logits[*token];
+    float gap = logits[weights_likeliest(m, row)] - logits[*token];
     difference->n += gap > 0;
     difference->most = gap > difference->most ? gap : difference->most;
 }
@@ -185,14 +161,14 @@ static void check_words(const char *file)
     const char *wanted = getenv("PENSIEVE_TEST_PROMPTS");
     size_t n_prompts = wanted != NULL ? strtoul(wanted, NULL, 10) : DEFAULT_PROMPTS;
     model_token(*replies)[REPLY] = mem_alloc(mem_array_bytes(n_prompts, sizeof *replies));
-    struct model *m = load(path, KERNEL_ISA_NONE);
+    struct model *m = weights_load_with(path, CELLS, SEQUENCES, KERNEL_ISA_NONE);
     model_token *tokens;
     size_t n = read_text(m, &tokens, (n_prompts + 1) * PROMPT / 2);
     assert_int_equal(n, (n_prompts + 1) * PROMPT / 2);
     for (size_t i = 0; i < n_prompts; i++)
         walk_reply(m, prompt_at(tokens, i), replies[i], choose, NULL);
     model_destroy(m);
-    m = load(path, isa_best());
+    m = weights_load_with(path, CELLS, SEQUENCES, isa_best());
     struct difference difference = {0};
     for (size_t i = 0; i < n_prompts; i++)
         walk_reply(m, prompt_at(tokens, i), replies[i], compare, &difference);
@@ -245,7 +221,7 @@ static void check_steps(const char *file)
     char *path = weights_find(file);
     if (path == NULL)
         skip();
-    struct model *m = load(path, isa_best());
+    struct model *m = weights_load_with(path, CELLS, SEQUENCES, isa_best());
     model_token *tokens;
     assert_int_equal(read_text(m, &tokens, PROMPT), PROMPT);
     float *wanted = mem_alloc(m->info.n_vocab * sizeof *wanted);

@@ -53,25 +53,15 @@ static void decode(struct model *m, uint32_t sequence, const model_token *tokens
     assert_int_equal(m->ops->decode(m, rows, n), MODEL_DONE);
 }
 
-static model_token likeliest(const struct model *m, size_t row)
-{
-    const float *logits = m->ops->logits(m, row);
-    model_token best = 0;
-    for (uint32_t t = 1; t < m->info.n_vocab; t++)
-        if (logits[t] > logits[best])
-            best = (model_token)t;
-    return best;
-}
-
 /* What the model says behind the known text and a prompt's own tokens. */
 static void reply(struct model *m, uint32_t sequence, const model_token own[OWN],
                   model_token out[REPLY])
 {
     decode(m, sequence, own, OWN, KNOWN);
-    out[0] = likeliest(m, OWN - 1);
+    out[0] = weights_likeliest(m, OWN - 1);
     for (size_t i = 1; i < REPLY; i++) {
         decode(m, sequence, &out[i - 1], 1, KNOWN + OWN + i - 1);
-        out[i] = likeliest(m, 0);
+        out[i] = weights_likeliest(m, 0);
     }
     m->ops->seq_remove(m, sequence, 0, UINT32_MAX);
 }

@@ -40,24 +40,14 @@ static enum model_result decode_rows(struct model *m, uint32_t sequence, size_t 
     return m->ops->decode(m, rows, end - begin);
 }
 
-static model_token likeliest(const struct model *m, size_t row)
-{
-    const float *logits = m->ops->logits(m, row);
-    model_token best = 0;
-    for (uint32_t t = 1; t < m->info.n_vocab; t++)
-        if (logits[t] > logits[best])
-            best = (model_token)t;
-    return best;
-}
-
 /* The REPLY likeliest tokens behind the prompt, whose last row of `n_rows` was just decoded. */
 static void reply(struct model *m, uint32_t sequence, size_t n_rows, model_token *out)
 {
-    out[0] = likeliest(m, n_rows - 1);
+    out[0] = weights_likeliest(m, n_rows - 1);
     for (uint32_t i = 1; i < REPLY; i++) {
         struct model_row row = {out[i - 1], PROMPT + i - 1, sequence, true};
         assert_int_equal(m->ops->decode(m, &row, 1), MODEL_DONE);
-        out[i] = likeliest(m, 0);
+        out[i] = weights_likeliest(m, 0);
     }
 }
 

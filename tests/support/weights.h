@@ -36,15 +36,32 @@ static inline char *weights_find(const char *file)
 }
 
 /* One thread computes: two that wait for each other take long on a busy machine. */
-static inline struct model *weights_load(const char *path, uint32_t n_cells, uint32_t n_sequences)
+static inline struct model *weights_load_with(const char *path, uint32_t n_cells,
+                                              uint32_t n_sequences, enum kernel_isa kernels)
 {
     struct model_llama_options options = {.path = path,
                                           .n_cells = n_cells,
                                           .n_sequences = n_sequences,
-                                          .how = tune_default(1, false, isa_best())};
+                                          .how = tune_default(1, false, kernels)};
     struct model *m;
     struct error err = {0};
     if (model_llama_load(&options, &m, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return m;
+}
+
+static inline struct model *weights_load(const char *path, uint32_t n_cells, uint32_t n_sequences)
+{
+    return weights_load_with(path, n_cells, n_sequences, isa_best());
+}
+
+/* The likeliest token by the logits of a row of the last decode. */
+static inline model_token weights_likeliest(const struct model *m, size_t row)
+{
+    const float *logits = m->ops->logits(m, row);
+    model_token best = 0;
+    for (uint32_t t = 1; t < m->info.n_vocab; t++)
+        if (logits[t] > logits[best])
+            best = (model_token)t;
+    return best;
 }
