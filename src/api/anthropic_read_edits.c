@@ -12,7 +12,8 @@ enum {
     DEFAULT_KEPT_THINKING_TURNS = 1,
 };
 
-/* {"type": ..., "value": n}, where `unit` is the one type that is possible, or `other`. */
+/* {"type": ..., "value": n}, where `unit` is the one type that is possible, or `other` (NULL for
+ * none). */
 static enum status read_amount(const struct reader *r, const struct json *edit,
                                const struct json_path *at, const char *key, const char *unit,
                                const char *other, uint32_t *out, bool *out_is_other)
@@ -30,69 +31,83 @@ static enum status read_amount(const struct reader *r, const struct json *edit,
     int64_t value = 0;
     if (st == STATUS_OK)
         st = read_integer(r, v, &inside, "value", 0, UINT32_MAX - 1, REQUIRED, &value);
-    if (st == STATUS_OK) {
+    if (st == STATUS_OK)
         *out = (uint32_t)value;
+    if (st == STATUS_OK && other != NULL)
         *out_is_other = is_other;
-    }
     return st;
 }
 
-static enum status read_excluded(const struct reader *r, const struct json *edit,
-                                 const struct json_path *at, struct context_edit *out)
+/* A list of tools' names; left alone where it is absent or null. */
+static enum status read_names(const struct reader *r, const struct json *edit,
+                              const struct json_path *at, const char *key, const struct str **out,
+                              size_t *out_n)
 {
     const struct json *list;
-    enum status st = read_list(r, edit, at, "exclude_tools", OPTIONAL, LIMIT_TOOLS, &list);
+    enum status st = read_list(r, edit, at, key, OPTIONAL, LIMIT_TOOLS, &list);
     if (st != STATUS_OK || list == NULL)
         return st;
     struct str *names = arena_array(r->arena, json_length(list), sizeof *names);
     if (names == NULL)
         return too_large(r);
-    struct json_path inside = {.parent = at, .key = "exclude_tools"};
+    struct json_path inside = {.parent = at, .key = key};
     for (struct json_iter it = json_iter(list); json_next(&it);) {
         struct json_path item = {.parent = &inside, .index = it.index};
         if (json_type(it.value) != JSON_STRING)
             return json_fail(&item, r->err, "Input should be a string, not %s",
                              json_type_name(it.value));
-        names[out->n_excluded++] = json_string(it.value);
+        names[it.index] = json_string(it.value);
     }
-    out->excluded = names;
+    *out = names;
+    *out_n = json_length(list);
     return STATUS_OK;
+}
+
+/* clear_tool_inputs: true for all tools, or their names. */
+static enum status read_cleared_inputs(const struct reader *r, const struct json *edit,
+                                       const struct json_path *at, struct context_edit *out)
+{
+    static const char key[] = "clear_tool_inputs";
+    if (json_type(json_get(edit, key)) == JSON_ARRAY)
+        return read_names(r, edit, at, key, &out->without_input, &out->n_without_input);
+    return read_bool(r, edit, at, key, &out->clears_inputs);
 }
 
 static enum status read_tool_uses(const struct reader *r, const struct json *v,
                                   const struct json_path *at, struct context_edit *out)
 {
-    bool is_other = false;
     out->type = EDIT_CLEAR_TOOL_USES;
     out->trigger = DEFAULT_TRIGGER_TOKENS;
     out->keep = DEFAULT_KEPT_TOOL_USES;
     enum status st = read_amount(r, v, at, "trigger", "input_tokens", "tool_uses", &out->trigger,
                                  &out->trigger_counts_uses);
     if (st == STATUS_OK)
-        st = read_amount(r, v, at, "keep", "tool_uses", NULL, &out->keep, &is_other);
+        st = read_amount(r, v, at, "keep", "tool_uses", NULL, &out->keep, NULL);
     if (st == STATUS_OK)
         st = read_amount(r, v, at, "clear_at_least", "input_tokens", NULL, &out->clear_at_least,
-                         &is_other);
+                         NULL);
     if (st == STATUS_OK)
-        st = read_bool(r, v, at, "clear_tool_inputs", &out->clears_inputs);
-    return st == STATUS_OK ? read_excluded(r, v, at, out) : st;
+        st = read_cleared_inputs(r, v, at, out);
+    return st == STATUS_OK ? read_names(r, v, at, "exclude_tools", &out->excluded, &out->n_excluded)
+                           : st;
 }
 
-/* keep: {"type": "thinking_turns", "value": n}, or "all". */
+/* keep: {"type": "thinking_turns", "value": n}, {"type": "all"}, or "all". */
 static enum status read_thinking_edit(const struct reader *r, const struct json *v,
                                       const struct json_path *at, struct context_edit *out)
 {
-    bool is_other = false;
     out->type = EDIT_CLEAR_THINKING;
     out->keep = DEFAULT_KEPT_THINKING_TURNS;
-    const struct json *keep = json_get(v, "keep");
-    if (keep != NULL && json_type(keep) == JSON_STRING) {
-        if (!str_is(json_string(keep), "all"))
-            return fail_at(r, at, "keep", "Input should be 'all' or an object");
+    const struct json *keep = json_get(v, "keep"), *type = json_get(keep, "type");
+    if (json_type(keep) != JSON_STRING && json_type(type) != JSON_STRING)
+        return read_amount(r, v, at, "keep", "thinking_turns", NULL, &out->keep, NULL);
+    if (str_is(json_string(type != NULL ? type : keep), "all")) {
         out->keep = UINT32_MAX;
         return STATUS_OK;
     }
-    return read_amount(r, v, at, "keep", "thinking_turns", "all", &out->keep, &is_other);
+    if (type == NULL)
+        return fail_at(r, at, "keep", "Input should be 'all' or an object");
+    return read_amount(r, v, at, "keep", "thinking_turns", NULL, &out->keep, NULL);
 }
 
 static enum status read_edit(const struct reader *r, const struct json *v,

@@ -98,6 +98,8 @@ struct context_edit {
     bool trigger_counts_uses; /* ... or tool uses */
     uint32_t clear_at_least;  /* tokens; nothing is done where it would be fewer */
     bool clears_inputs;       /* of the calls, too */
+    const struct str *without_input;
+    size_t n_without_input; /* ... or of the calls of these tools only */
     const struct str *excluded;
     size_t n_excluded; /* names of tools */
 };

@@ -277,7 +277,9 @@ static enum status limit_thinking(const struct local_turn *t, const struct messa
 {
     const struct chat_prompt *chat = &t->prompt.chat;
     *out = (struct thinking_limit){.budget = thinking_budget(req)};
-    if (chat->thinking_end[0] == '\0' || out->budget == UINT32_MAX)
+    bool is_held_to_schema =
+        req->output_schema_json.len > 0 && t->n_tools == 0; /* from its start */
+    if (chat->thinking_end[0] == '\0' || out->budget == UINT32_MAX || is_held_to_schema)
         return STATUS_OK;
     out->start = str_from(chat->thinking_start);
     out->end = str_from(chat->thinking_end);

@@ -8,7 +8,8 @@ static const struct str cleared_note = {NOTE, sizeof NOTE - 1};
 /* One edit under way. */
 struct work {
     const struct context_edit *edit;
-    struct message_request *req; /* a copy; its messages are shared until they are changed */
+    const struct message_request *before;
+    struct message_request *req; /* a copy; its blocks are shared until they are changed */
     struct arena *arena;
     uint32_t n_cleared;
 };
@@ -28,9 +29,12 @@ static struct message_request *copy_request(const struct message_request *req, s
     return copy;
 }
 
-/* The blocks of a message, as its own copy. */
-static struct block *own_blocks(struct work *w, struct message *m)
+/* The blocks of message `at`, as the copy's own. */
+static struct block *own_blocks(struct work *w, size_t at)
 {
+    struct message *m = &w->req->messages[at];
+    if (m->blocks != w->before->messages[at].blocks)
+        return m->blocks;
     struct block *blocks = arena_array(w->arena, m->n_blocks, sizeof *blocks);
     if (blocks == NULL)
         return NULL;
@@ -50,60 +54,82 @@ static uint32_t count_blocks(const struct message_request *req, enum block_type 
     return n;
 }
 
-/* Where the call is that a result belongs to; NULL where it is nowhere. */
-static struct block *find_call(struct work *w, size_t before, struct str id,
-                               struct message **out_message)
+struct place_of_call {
+    bool is_found;
+    size_t message, block;
+};
+
+/* The call that a result belongs to, in a message before it. */
+static struct place_of_call find_call(const struct message_request *req, size_t before,
+                                      struct str id)
 {
-    for (size_t i = before; i-- > 0;) {
-        struct message *m = &w->req->messages[i];
-        for (size_t j = 0; j < m->n_blocks; j++)
-            if (m->blocks[j].type == BLOCK_TOOL_USE && str_equal(m->blocks[j].id, id)) {
-                *out_message = m;
-                return &m->blocks[j];
-            }
-    }
-    return NULL;
+    for (size_t i = before; i-- > 0;)
+        for (size_t j = 0; j < req->messages[i].n_blocks; j++) {
+            const struct block *b = &req->messages[i].blocks[j];
+            if (b->type == BLOCK_TOOL_USE && str_equal(b->id, id))
+                return (struct place_of_call){true, i, j};
+        }
+    return (struct place_of_call){0};
 }
 
-static bool is_excluded(const struct context_edit *edit, struct str name)
+static bool is_among(const struct str *names, size_t n, struct str name)
 {
-    for (size_t i = 0; i < edit->n_excluded; i++)
-        if (str_equal(edit->excluded[i], name))
+    for (size_t i = 0; i < n; i++)
+        if (str_equal(names[i], name))
             return true;
     return false;
 }
 
-static bool is_cleared(const struct block *result)
+bool edits_is_cleared(const struct block *result)
 {
-    return result->n_content == 1 && result->content[0].text.ptr == cleared_note.ptr;
+    return result->n_content > 0 && result->content[0].text.ptr == cleared_note.ptr;
 }
 
-static enum status clear_input(struct work *w, struct message *m, const struct block *call)
+/* Tools that a result loaded stay loaded: its references are kept behind the note. */
+static enum status clear_content(struct work *w, struct block *result)
 {
-    size_t at = (size_t)(call - m->blocks);
-    struct block *blocks = own_blocks(w, m);
+    struct block *content = arena_array(w->arena, 1 + result->n_content, sizeof *content);
+    if (content == NULL)
+        return STATUS_TOO_LARGE;
+    size_t n = 0;
+    content[n++] = (struct block){.type = BLOCK_TEXT, .text = cleared_note};
+    for (size_t i = 0; i < result->n_content; i++)
+        if (result->content[i].type == BLOCK_TOOL_REFERENCE)
+            content[n++] = result->content[i];
+    result->content = content;
+    result->n_content = n;
+    w->n_cleared++;
+    return STATUS_OK;
+}
+
+static enum status clear_input(struct work *w, struct place_of_call at)
+{
+    struct block *blocks = own_blocks(w, at.message);
     if (blocks == NULL)
         return STATUS_TOO_LARGE;
-    blocks[at].input_json = STR("{}");
+    blocks[at.block].input_json = STR("{}");
     return STATUS_OK;
+}
+
+static bool clears_input_of(const struct context_edit *edit, struct str name)
+{
+    return edit->clears_inputs || is_among(edit->without_input, edit->n_without_input, name);
 }
 
 /* Result `block` of message `at`. */
 static enum status clear_result(struct work *w, size_t at, size_t block)
 {
-    struct message *m = &w->req->messages[at], *of_call = NULL;
-    struct block *call = find_call(w, at, m->blocks[block].id, &of_call);
-    if (is_cleared(&m->blocks[block]) || (call != NULL && is_excluded(w->edit, call->name)))
+    const struct block *result = &w->req->messages[at].blocks[block];
+    struct place_of_call call = find_call(w->req, at, result->id);
+    struct str name =
+        call.is_found ? w->req->messages[call.message].blocks[call.block].name : (struct str){0};
+    if (edits_is_cleared(result) ||
+        (call.is_found && is_among(w->edit->excluded, w->edit->n_excluded, name)))
         return STATUS_OK;
-    struct block *blocks = own_blocks(w, m);
-    struct block *content = arena_array(w->arena, 1, sizeof *content);
-    if (blocks == NULL || content == NULL)
-        return STATUS_TOO_LARGE;
-    *content = (struct block){.type = BLOCK_TEXT, .text = cleared_note};
-    blocks[block].content = content;
-    blocks[block].n_content = 1;
-    w->n_cleared++;
-    return w->edit->clears_inputs && call != NULL ? clear_input(w, of_call, call) : STATUS_OK;
+    struct block *blocks = own_blocks(w, at);
+    enum status st = blocks != NULL ? clear_content(w, &blocks[block]) : STATUS_TOO_LARGE;
+    bool clears_input = call.is_found && clears_input_of(w->edit, name);
+    return st == STATUS_OK && clears_input ? clear_input(w, call) : st;
 }
 
 static enum status clear_tool_uses(struct work *w)
@@ -129,17 +155,24 @@ static bool is_thinking(const struct block *b)
     return b->type == BLOCK_THINKING || b->type == BLOCK_REDACTED_THINKING;
 }
 
+/* Whether the model thought in this turn: told progress, and a block without text, are no thought.
+ */
 static bool has_thinking(const struct message *m)
 {
-    for (size_t i = 0; i < m->n_blocks; i++)
-        if (is_thinking(&m->blocks[i]))
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        const struct block *b = &m->blocks[i];
+        bool is_thought = b->type == BLOCK_THINKING && b->text.len > 0 &&
+                          !str_is(b->signature, PROGRESS_SIGNATURE);
+        if (is_thought || b->type == BLOCK_REDACTED_THINKING)
             return true;
+    }
     return false;
 }
 
-static enum status drop_thinking(struct work *w, struct message *m)
+static enum status drop_thinking(struct work *w, size_t at)
 {
-    struct block *blocks = own_blocks(w, m);
+    struct message *m = &w->req->messages[at];
+    struct block *blocks = own_blocks(w, at);
     if (blocks == NULL)
         return STATUS_TOO_LARGE;
     size_t n = 0;
@@ -155,10 +188,9 @@ static enum status clear_thinking(struct work *w)
 {
     uint32_t seen = 0;
     for (size_t i = w->req->n_messages; i-- > 0;) {
-        struct message *m = &w->req->messages[i];
-        if (!has_thinking(m) || seen++ < w->edit->keep)
+        if (!has_thinking(&w->req->messages[i]) || seen++ < w->edit->keep)
             continue;
-        enum status st = drop_thinking(w, m);
+        enum status st = drop_thinking(w, i);
         if (st != STATUS_OK)
             return st;
     }
@@ -203,7 +235,8 @@ static enum status is_due(struct state *s, const struct context_edit *edit, bool
 static enum status apply_one(struct state *s, const struct context_edit *edit, struct arena *arena,
                              struct context_report *report, struct error *err)
 {
-    struct work w = {.edit = edit, .req = copy_request(s->req, arena), .arena = arena};
+    struct work w = {
+        .edit = edit, .before = s->req, .req = copy_request(s->req, arena), .arena = arena};
     enum status st = w.req == NULL                        ? STATUS_TOO_LARGE
                      : edit->type == EDIT_CLEAR_TOOL_USES ? clear_tool_uses(&w)
                                                           : clear_thinking(&w);

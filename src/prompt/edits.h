@@ -21,3 +21,6 @@ MUST_USE enum status edits_apply(const struct message_request *req, struct arena
                                  edits_count_fn *count, void *arg,
                                  const struct message_request **out, struct context_report *report,
                                  struct error *err);
+
+/* Whether this tool_result was taken out: its text is not what the tool said. */
+bool edits_is_cleared(const struct block *result);

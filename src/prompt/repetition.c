@@ -1,6 +1,7 @@
 #include "prompt/repetition.h"
 
 #include "base/limits.h"
+#include "prompt/edits.h"
 #include "wire/json_in.h"
 
 static const struct tool *find_tool(const struct message_request *req, struct str name)
@@ -69,8 +70,8 @@ static bool calls_equal(const struct message_request *req, const struct block *a
 
 static bool results_equal(const struct block *a, const struct block *b)
 {
-    if (a->is_error != b->is_error || a->n_content != b->n_content)
-        return false;
+    if (a->is_error != b->is_error || a->n_content != b->n_content || edits_is_cleared(a))
+        return false; /* what was taken out may have differed */
     for (size_t i = 0; i < a->n_content; i++)
         if (a->content[i].type != b->content[i].type ||
             !str_equal(a->content[i].text, b->content[i].text))

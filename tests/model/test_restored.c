@@ -1,8 +1,7 @@
 /* What comes back into an empty pool is as good as what never left it: the same replies, over many
  * prompts, on models with full and with sliding-window attention.
  *
- * The pool is empty as after a restart.  Cells elsewhere in it are summed in another order, so that
- * near ties may fall otherwise: of live cells no less than of restored ones.
+ * The pool is empty as after a restart.
  *
  * PENSIEVE_TEST_PROMPTS sets how many prompts per model (default 8). */
 #include "support/weights.h"

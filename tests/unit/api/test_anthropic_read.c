@@ -211,6 +211,25 @@ static void test_anthropic_read__edits_of_the_context(void **state)
     reading_free(&r);
 }
 
+static void test_anthropic_read__edits_in_their_other_spellings(void **state)
+{
+    (void)state;
+    struct reading r = read_good(body_with(
+        "\"context_management\":{\"edits\":[{\"type\":\"clear_thinking_20251015\",\"keep\":"
+        "{\"type\":\"all\"}},{\"type\":\"clear_tool_uses_20250919\",\"clear_tool_inputs\":"
+        "[\"Read\",\"Write\"]},{\"type\":\"clear_tool_uses_20250919\","
+        "\"clear_tool_inputs\":null,\"keep\":null}]}"));
+    const struct message_request *q = &r.request;
+    assert_int_equal(q->n_edits, 3);
+    assert_true(q->edits[0].keep == UINT32_MAX);
+    assert_false(q->edits[1].clears_inputs);
+    assert_int_equal(q->edits[1].n_without_input, 2);
+    CHECK_STR(q->edits[1].without_input[1], "Write");
+    assert_int_equal(q->edits[2].n_without_input, 0);
+    assert_int_equal(q->edits[2].keep, 3);
+    reading_free(&r);
+}
+
 static void test_anthropic_read__efforts_and_those_to_come(void **state)
 {
     (void)state;
@@ -690,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_anthropic_read__large_numbers_are_clamped),
         cmocka_unit_test(test_anthropic_read__modes_of_thinking),
         cmocka_unit_test(test_anthropic_read__edits_of_the_context),
+        cmocka_unit_test(test_anthropic_read__edits_in_their_other_spellings),
         cmocka_unit_test(test_anthropic_read__efforts_and_those_to_come),
         cmocka_unit_test(test_anthropic_read__modes_of_tool_choice),
         cmocka_unit_test(test_anthropic_read__an_earlier_name_of_the_output_format_works),

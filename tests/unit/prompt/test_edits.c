@@ -2,6 +2,7 @@
 #include "support/check.h"
 
 #include "prompt/edits.h"
+#include "prompt/repetition.h"
 
 enum { ROUNDS = 5, RESULT_BYTES = 400 };
 
@@ -157,6 +158,65 @@ static void test_edits__excluded_tools_are_kept_and_inputs_go_where_wanted(void 
     arena_free(&c.arena);
 }
 
+static void test_edits__inputs_go_for_the_tools_that_are_named(void **state)
+{
+    (void)state;
+    struct conversation c;
+    struct context_report report;
+    make(&c);
+    static const struct str names[] = {{"Keep", 4}};
+    struct context_edit edit = {.type = EDIT_CLEAR_TOOL_USES,
+                                .keep = 2,
+                                .trigger = 1,
+                                .without_input = names,
+                                .n_without_input = 1};
+    const struct message_request *out = apply(&c, &edit, &report);
+    assert_int_equal(report.applied[0].n_cleared, 3);
+    CHECK_STR(out->messages[1].blocks[1].input_json, "{\"path\":\"a\"}");
+    CHECK_STR(out->messages[3].blocks[1].input_json, "{}");
+    arena_free(&c.arena);
+}
+
+static void test_edits__rounds_without_results_are_no_repetition(void **state)
+{
+    (void)state;
+    struct conversation c;
+    struct context_report report;
+    make(&c);
+    /* Rounds 2 to 4 are equal but for what the tool said, which has changed from one to the next.
+     */
+    c.results[2].text = STR("nothing yet");
+    c.results[3].text = STR("it is there");
+    struct context_edit edit = {.type = EDIT_CLEAR_TOOL_USES, .keep = 0, .trigger = 1};
+    const struct message_request *out = apply(&c, &edit, &report);
+    assert_int_equal(report.applied[0].n_cleared, ROUNDS);
+    assert_false(repetition_found(out));
+    assert_ptr_equal(repetition_left_out(out, &c.arena), out);
+    arena_free(&c.arena);
+}
+
+static void test_edits__tools_that_a_result_loaded_stay(void **state)
+{
+    (void)state;
+    struct conversation c;
+    struct context_report report;
+    make(&c);
+    struct block loaded[3] = {
+        {.type = BLOCK_TOOL_REFERENCE, .name = STR("Fetch")},
+        {.type = BLOCK_TEXT, .text = {c.text, RESULT_BYTES}},
+        {.type = BLOCK_TOOL_REFERENCE, .name = STR("Grep")},
+    };
+    c.blocks[3].content = loaded;
+    c.blocks[3].n_content = 3;
+    struct context_edit edit = {.type = EDIT_CLEAR_TOOL_USES, .keep = 2, .trigger = 1};
+    const struct block *result = &apply(&c, &edit, &report)->messages[2].blocks[0];
+    assert_true(edits_is_cleared(result));
+    assert_int_equal(result->n_content, 3);
+    CHECK_STR(result->content[1].name, "Fetch");
+    CHECK_STR(result->content[2].name, "Grep");
+    arena_free(&c.arena);
+}
+
 static void test_edits__too_little_to_be_worth_it_is_left(void **state)
 {
     (void)state;
@@ -188,6 +248,22 @@ static void test_edits__thinking_of_old_turns_goes(void **state)
     arena_free(&c.arena);
 }
 
+static void test_edits__only_thoughts_make_a_turn_of_thinking(void **state)
+{
+    (void)state;
+    struct conversation c;
+    struct context_report report;
+    make(&c);
+    c.blocks[1 + 3 * 4].text = STR("");
+    c.blocks[1 + 3 * 3].signature = STR(PROGRESS_SIGNATURE);
+    struct context_edit edit = {.type = EDIT_CLEAR_THINKING, .keep = 2};
+    const struct message_request *out = apply(&c, &edit, &report);
+    assert_int_equal(report.applied[0].n_cleared, 1);
+    assert_int_equal(out->messages[1].n_blocks, 1);
+    assert_int_equal(out->messages[3].n_blocks, 2);
+    arena_free(&c.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +271,10 @@ int main(void)
         cmocka_unit_test(test_edits__below_the_trigger_nothing_is_done),
         cmocka_unit_test(test_edits__few_tool_uses_cost_no_counting),
         cmocka_unit_test(test_edits__excluded_tools_are_kept_and_inputs_go_where_wanted),
+        cmocka_unit_test(test_edits__inputs_go_for_the_tools_that_are_named),
+        cmocka_unit_test(test_edits__rounds_without_results_are_no_repetition),
+        cmocka_unit_test(test_edits__tools_that_a_result_loaded_stay),
+        cmocka_unit_test(test_edits__only_thoughts_make_a_turn_of_thinking),
         cmocka_unit_test(test_edits__too_little_to_be_worth_it_is_left),
         cmocka_unit_test(test_edits__thinking_of_old_turns_goes),
     };
