@@ -76,7 +76,8 @@ static void test_drafts__a_copy_is_the_same_in_fewer_calls(void **state)
     ask(false, &plain, &n_plain);
     ask(true, &drafted, &n_drafted);
     CHECK_STR(strbuf_str(&drafted), strbuf_cstr(&plain));
-    assert_true(str_find(strbuf_str(&plain), STR("raise KeyError(reader)")) != SIZE_MAX);
+    /* It copies on every processor, but not as far: near ties fall otherwise with other sums. */
+    assert_true(str_find(strbuf_str(&plain), STR("self.readers[name] = address")) != SIZE_MAX);
     print_message("%zu calls without guesses, %zu with\n", n_plain, n_drafted);
     assert_true(n_drafted * 2 < n_plain);
     strbuf_free(&plain);
