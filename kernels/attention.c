@@ -173,7 +173,7 @@ static void find_cells(const struct attention_args *args, struct thread_work *wo
         n += mask == NULL || mask[key] != F16_MINUS_INFINITY;
     }
     work->n_cells = n;
-    for (int i = 0; i < ATTENTION_TILE_KEYS; i++) /* to be prefetched only */
+    for (int i = 0; i < 2 * ATTENTION_TILE_KEYS; i++) /* to be prefetched only */
         work->cells[n + i] = n == 0 ? 0 : work->cells[n - 1];
 }
 

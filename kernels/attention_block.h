@@ -40,10 +40,10 @@ struct attention_task {
     const struct attention_args *args;
     int64_t kv_head;
     int64_t first_token, n_tokens;
-    int64_t group; /* query heads of this KV head */
-    const int32_t
-        *cells;     /* where the keys of this segment lie; ATTENTION_TILE_KEYS more may be read */
-    int64_t n_keys; /* of this segment; each is seen by the block's last token */
+    int64_t group;        /* query heads of this KV head */
+    const int32_t *cells; /* where the keys of this segment lie; 2 * ATTENTION_TILE_KEYS more may be
+                             read, to be prefetched */
+    int64_t n_keys;       /* of this segment; each is seen by the block's last token */
 };
 
 /* Leaves y, sums and maxima in the scratch. */

@@ -19,7 +19,7 @@ extern "C" {
 
 /* Raised whenever the same operands give other bits or are computed at another speed: what was kept
  * of either, on disk, is of the kernels that were. */
-enum { KERNELS_REVISION = 2 };
+enum { KERNELS_REVISION = 3 };
 
 /* Registers with ggml; before the first model is loaded.  Calling it again does nothing.  False
  * where the ggml that is linked is not the one whose internal headers this was compiled with: then

@@ -9,7 +9,7 @@
  *   narrow    up to twelve rows, as in writing: eight outputs at a time, each weight read once from
  *             memory, straight from its block.
  *
- * Activations are rounded to 8 bits, with a scale for each 32 or, with K blocks, 128 of them.
+ * Activations are rounded to 8 bits, with a scale for each 32 or, with K blocks, 256 of them.
  *
  * What it is not: general.  What matmul_handles declines goes ggml's own way.
  *

@@ -45,8 +45,7 @@ struct matmul_tile {
 /* A chunk of a slab, unpacked: 4 values of one output, then of the next. */
 struct matmul_panel {
     uint8_t *q;                 /* [sub-blocks][8][outs][4] */
-    union matmul_scale *scales; /* [scale blocks][outs]; K blocks: whole, as f where all sums of
-                                   products with them are exact, else as i */
+    union matmul_scale *scales; /* [scale blocks][outs]; K blocks: whole, as i */
     float *mins;                /* [sub-blocks][outs] */
     int16_t *short_mins;        /* K blocks: whole, [pairs of sub-blocks][outs][2] */
     float *factors;             /* K blocks: what scales, and minima, are multiplied by: */

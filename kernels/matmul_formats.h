@@ -40,24 +40,14 @@ static inline struct matmul_format_traits matmul_traits(enum matmul_format forma
     return traits[format];
 }
 
-/* Whether a K block's sums of products times whole scales, over MATMUL_SUPER_GROUP values, are
- * exact in f32 (below 2^24): 63 * 15 * 127 * 128 are, the others reach 63 * 31 * 127 * 128 and
- * more. */
-static inline bool matmul_fits_f32(enum matmul_format format)
-{
-    return format == MATMUL_Q4_K;
-}
-
-/* Activations that share a scale.  K blocks sum products as whole numbers over a group, so there a
- * short one costs speed; 128 is half of what ggml takes.  With the blocks of 32 it is ggml's own
- * 32: with 128 there the perplexity of SmolLM2-135M, which has large outliers, rose by 0.9 %. */
-enum {
-    MATMUL_SUPER_GROUP = 128,
-};
-
+/* Activations that share a scale: those of a block, as in ggml.  K blocks sum products as whole
+ * numbers over a block, so a shorter group would cost speed there.  A longer one costs quality:
+ * with 128 for the blocks of 32 the perplexity of SmolLM2-135M, which has large outliers, rose by
+ * 0.9 %.
+ */
 static inline int matmul_group(enum matmul_format format)
 {
-    return matmul_traits(format).block_values == MATMUL_SUB ? MATMUL_SUB : MATMUL_SUPER_GROUP;
+    return matmul_traits(format).block_values;
 }
 
 struct block_q4_0 {

@@ -17,34 +17,10 @@
  *
  *   v8                    eight floats (simd_*.h); e8, e8_set, e8_add, e8_to_v8: eight integers
  *   narrow_block          sums of products of a sub-block of each of eight outputs, row by row
- *   narrow_super          sums of products times whole scales, of each group of a K block; and of
- *                         the minima times the sums of activations
+ *   narrow_super          sums of products times whole scales, of a K block; and of the minima
+ *                         times the sums of activations
  *   narrow_factors        half floats of eight blocks */
 #pragma once
-
-enum {
-    NARROW_OUTS = 8,
-    LEAST_AHEAD = 12288, /* bytes: what memory's latency takes at 25 GB/s, several times over */
-    LINE = 64,
-};
-
-/* Eight rows of weights, side by side. */
-struct narrow_rows {
-    const char *first;
-    size_t stride; /* from one to the next */
-    size_t ahead;  /* from what is read to what is brought to L2: some times eight rows; 0: nothing
-                      is, as these rows have been read before */
-};
-
-/* For n_bytes of each row, read from `at` on. */
-ALWAYS_INLINE void prefetch_rows(const struct narrow_rows *rows, int64_t at, const int n_bytes)
-{
-    if (rows->ahead == 0)
-        return;
-    const char *from = rows->first + NARROW_OUTS * (size_t)at + rows->ahead;
-    UNROLLED for (int line = 0; line < n_bytes * NARROW_OUTS; line += LINE)
-        __builtin_prefetch(from + line, 0, 2);
-}
 
 /* ---- Blocks of 32 ---- */
 
@@ -58,7 +34,7 @@ ALWAYS_INLINE void narrow_chunk(const int n_rows, const enum matmul_format forma
         total[r] = v8_set(0);
     for (; sub < end; sub++) {
         const char *block = rows->first + sub * traits.block_bytes;
-        prefetch_rows(rows, sub * traits.block_bytes, traits.block_bytes);
+        prefetch_rows(rows, sub * traits.block_bytes, traits.block_bytes, 0, NARROW_OUTS);
         const int8_t *q[ROWS_AT_ONCE];
         for (int r = 0; r < n_rows; r++)
             q[r] = tiles[r].q + sub * MATMUL_SUB;
@@ -101,24 +77,22 @@ ALWAYS_INLINE void narrow_supers(const int n_rows, const enum matmul_format form
     struct matmul_format_traits traits = matmul_traits(format);
     for (int64_t b = 0; b < n_k / MATMUL_SUPER; b++) {
         const char *block = rows->first + b * traits.block_bytes;
-        prefetch_rows(rows, b * traits.block_bytes, traits.block_bytes);
         const int8_t *q[ROWS_AT_ONCE];
         const int16_t *x_sums[ROWS_AT_ONCE];
         for (int r = 0; r < n_rows; r++) {
             q[r] = tiles[r].q + b * MATMUL_SUPER;
             x_sums[r] = tiles[r].short_sums + b * (MATMUL_SUPER / traits.scale_values);
         }
-        e8 total[ROWS_AT_ONCE][SUPER_GROUPS], minimum[ROWS_AT_ONCE][SUPER_GROUPS];
-        narrow_super(n_rows, format, block, rows->stride, q, x_sums, total, minimum);
+        e8 total[ROWS_AT_ONCE], minimum[ROWS_AT_ONCE];
+        narrow_super(n_rows, format, rows, b, q, x_sums, total, minimum);
         v8 factor, min_factor;
         narrow_factors(format, block, rows->stride, &factor, &min_factor);
-        for (int r = 0; r < n_rows; r++)
-            for (int group = 0; group < SUPER_GROUPS; group++) {
-                v8 sum = v8_mul(e8_to_v8(total[r][group]), factor);
-                if (traits.has_mins)
-                    sum = v8_fnma(e8_to_v8(minimum[r][group]), min_factor, sum);
-                y[r] = v8_fma(sum, v8_set(tiles[r].scales[b * SUPER_GROUPS + group]), y[r]);
-            }
+        for (int r = 0; r < n_rows; r++) {
+            v8 sum = v8_mul(e8_to_v8(total[r]), factor);
+            if (traits.has_mins)
+                sum = v8_fnma(e8_to_v8(minimum[r]), min_factor, sum);
+            y[r] = v8_fma(sum, v8_set(tiles[r].scales[b]), y[r]);
+        }
     }
 }
 

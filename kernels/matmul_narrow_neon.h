@@ -83,60 +83,47 @@ ALWAYS_INLINE int32x4_t times_sums(int16x8_t a, const int16_t *x_sums)
     return vmlal_high_s16(vmull_s16(vget_low_s16(a), vget_low_s16(b)), a, b);
 }
 
-/* The same of a group's four. */
-ALWAYS_INLINE int32x4_t times_four_sums(int16x4_t a, const int16_t *x_sums)
-{
-    return vmull_s16(a, vld1_s16(x_sums));
-}
-
 /* One K block of one output, of one row. */
-ALWAYS_INLINE void super_of_output(const enum matmul_format format, const char *block,
-                                   const int8_t scales[16], const int8_t *q, const int16_t *x_sums,
-                                   int32x4_t total[SUPER_GROUPS])
+ALWAYS_INLINE int32x4_t super_of_output(const enum matmul_format format, const char *block,
+                                        const int8_t scales[16], const int8_t *q,
+                                        const int16_t *x_sums)
 {
     const int halves = MATMUL_SUB / matmul_traits(format).scale_values;
-    UNROLLED for (int group = 0; group < SUPER_GROUPS; group++)
-    {
-        total[group] = vdupq_n_s32(0);
-        UNROLLED for (int i = 0; i < SUPER_GROUP_SUBS; i++)
-        {
-            const int place = group * SUPER_GROUP_SUBS + i;
-            total[group] = add_sub_block(total[group], unpack_q(block, format, place),
-                                         q + place * MATMUL_SUB, scales + place * halves, halves);
-        }
-        if (format == MATMUL_Q6_K) /* its q are 32 too large */
-            total[group] = vmlsq_n_s32(
-                total[group], times_sums(vmovl_s8(vld1_s8(scales + 8 * group)), x_sums + 8 * group),
-                32);
-    }
+    int32x4_t total = vdupq_n_s32(0);
+    UNROLLED for (int place = 0; place < SUPER_SUBS; place++) total =
+        add_sub_block(total, unpack_q(block, format, place), q + place * MATMUL_SUB,
+                      scales + place * halves, halves);
+    if (format != MATMUL_Q6_K)
+        return total;
+    int32x4_t offset = vaddq_s32(times_sums(vmovl_s8(vld1_s8(scales)), x_sums),
+                                 times_sums(vmovl_s8(vld1_s8(scales + 8)), x_sums + 8));
+    return vmlsq_n_s32(total, offset, 32); /* its q are 32 too large */
 }
 
-ALWAYS_INLINE void
-narrow_super(const int n_rows, const enum matmul_format format, const char *block, size_t stride,
-             const int8_t *const q[ROWS_AT_ONCE], const int16_t *const x_sums[ROWS_AT_ONCE],
-             e8 total[ROWS_AT_ONCE][SUPER_GROUPS], e8 minimum[ROWS_AT_ONCE][SUPER_GROUPS])
+ALWAYS_INLINE void narrow_super(const int n_rows, const enum matmul_format format,
+                                const struct narrow_rows *rows, int64_t b,
+                                const int8_t *const q[ROWS_AT_ONCE],
+                                const int16_t *const x_sums[ROWS_AT_ONCE], e8 total[ROWS_AT_ONCE],
+                                e8 minimum[ROWS_AT_ONCE])
 {
-    int32x4_t totals[ROWS_AT_ONCE][SUPER_GROUPS][8], minima[ROWS_AT_ONCE][SUPER_GROUPS][8];
-    for (int i = 0; i < 8; i++, block += stride) {
+    int32x4_t totals[ROWS_AT_ONCE][8], minima[ROWS_AT_ONCE][8];
+    const int n_bytes = matmul_traits(format).block_bytes;
+    const char *block = rows->first + b * n_bytes;
+    for (size_t i = 0; i < 8; i++, block += rows->stride) {
+        prefetch_rows(rows, b * n_bytes, n_bytes, i, 1);
         int8_t scales[16];
         uint8_t mins[8] = {0};
         unpack_whole_scales(block, format, scales, mins);
         int16x8_t wide = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(mins)));
         for (int r = 0; r < n_rows; r++) {
-            int32x4_t of_output[SUPER_GROUPS];
-            super_of_output(format, block, scales, q[r], x_sums[r], of_output);
-            for (int group = 0; group < SUPER_GROUPS; group++)
-                totals[r][group][i] = of_output[group];
-            if (!matmul_traits(format).has_mins)
-                continue;
-            minima[r][0][i] = times_four_sums(vget_low_s16(wide), x_sums[r]);
-            minima[r][1][i] = times_four_sums(vget_high_s16(wide), x_sums[r] + 4);
+            totals[r][i] = super_of_output(format, block, scales, q[r], x_sums[r]);
+            if (matmul_traits(format).has_mins)
+                minima[r][i] = times_sums(wide, x_sums[r]);
         }
     }
-    for (int r = 0; r < n_rows; r++)
-        for (int group = 0; group < SUPER_GROUPS; group++) {
-            total[r][group] = fold_eight(totals[r][group]);
-            if (matmul_traits(format).has_mins)
-                minimum[r][group] = fold_eight(minima[r][group]);
-        }
+    for (int r = 0; r < n_rows; r++) {
+        total[r] = fold_eight(totals[r]);
+        if (matmul_traits(format).has_mins)
+            minimum[r] = fold_eight(minima[r]);
+    }
 }

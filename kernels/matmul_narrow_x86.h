@@ -2,7 +2,7 @@
  * bytes on every instruction set.
  *
  * Products of bytes are summed in pairs, 16 bits, and these pairs with a multiplication by the
- * scale: with q up to 63, |scale| up to 128 and 4 sub-blocks a lane stays below 2^31, and pairs of
+ * scale: with q up to 63, |scale| up to 128 and 8 sub-blocks a lane stays below 2^31, and pairs of
  * q up to 127 below 2^15 (8-bit weights: |q| times a with q's sign, from -127 on). */
 #pragma once
 
@@ -139,8 +139,8 @@ ALWAYS_INLINE __m256i wide_scales(const enum matmul_format format, const int8_t 
 
 /* One K block of one output. */
 struct super_sums {
-    __m256i total[ROWS_AT_ONCE][SUPER_GROUPS];
-    __m128i minimum[ROWS_AT_ONCE]; /* two dwords of each group */
+    __m256i total[ROWS_AT_ONCE];
+    __m128i minimum[ROWS_AT_ONCE];
 };
 
 ALWAYS_INLINE void super_products(const int n_rows, const enum matmul_format format,
@@ -149,29 +149,22 @@ ALWAYS_INLINE void super_products(const int n_rows, const enum matmul_format for
 {
     const bool is_signed = matmul_traits(format).most > 127;
     for (int r = 0; r < n_rows; r++)
-        for (int group = 0; group < SUPER_GROUPS; group++)
-            sums->total[r][group] = _mm256_setzero_si256();
+        sums->total[r] = _mm256_setzero_si256();
     UNROLLED for (int place = 0; place < 8; place++)
     {
         __m256i w = unpack_q(block, format, place, is_signed), scale = scale_of(scales, place);
-        for (int r = 0; r < n_rows; r++) {
-            __m256i *total = &sums->total[r][place / SUPER_GROUP_SUBS];
-            *total =
-                narrow_mac(*total, narrow_pairs(w, q[r] + place * MATMUL_SUB, is_signed), scale);
-        }
+        for (int r = 0; r < n_rows; r++)
+            sums->total[r] = narrow_mac(
+                sums->total[r], narrow_pairs(w, q[r] + place * MATMUL_SUB, is_signed), scale);
     }
 }
 
 /* Q6_K: its q are 32 too large. */
-ALWAYS_INLINE void subtract_offset(__m256i total[SUPER_GROUPS], const int8_t scales[16],
-                                   const int16_t *x_sums)
+ALWAYS_INLINE __m256i subtract_offset(__m256i total, const int8_t scales[16], const int16_t *x_sums)
 {
     __m256i scale = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)scales));
     __m256i sums = _mm256_loadu_si256((const __m256i *)x_sums);
-    __m256i offset = _mm256_slli_epi32(_mm256_madd_epi16(scale, sums), 5); /* a sub-block a lane */
-    const __m256i none = _mm256_setzero_si256();
-    total[0] = _mm256_sub_epi32(total[0], _mm256_permute2x128_si256(offset, none, 0x20));
-    total[1] = _mm256_sub_epi32(total[1], _mm256_permute2x128_si256(offset, none, 0x31));
+    return _mm256_sub_epi32(total, _mm256_slli_epi32(_mm256_madd_epi16(scale, sums), 5));
 }
 
 ALWAYS_INLINE void super_of_output(const int n_rows, const enum matmul_format format,
@@ -185,7 +178,7 @@ ALWAYS_INLINE void super_of_output(const int n_rows, const enum matmul_format fo
     super_products(n_rows, format, block, wide_scales(format, scales), q, sums);
     if (format == MATMUL_Q6_K)
         for (int r = 0; r < n_rows; r++)
-            subtract_offset(sums->total[r], scales, x_sums[r]);
+            sums->total[r] = subtract_offset(sums->total[r], scales, x_sums[r]);
     if (!matmul_traits(format).has_mins)
         return;
     __m128i wide = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)mins));
@@ -193,39 +186,39 @@ ALWAYS_INLINE void super_of_output(const int n_rows, const enum matmul_format fo
         sums->minimum[r] = _mm_madd_epi16(wide, _mm_loadu_si128((const __m128i *)x_sums[r]));
 }
 
-/* Of eight outputs' two dwords of each group the sums. */
-ALWAYS_INLINE void fold_minima(const __m128i minimum[8], e8 out[SUPER_GROUPS])
+/* The sum of each of eight vectors of 4. */
+ALWAYS_INLINE e8 fold_minima(const __m128i minimum[8])
 {
     __m256i both[4]; /* outputs i and i + 4 */
     for (int i = 0; i < 4; i++)
         both[i] = _mm256_set_m128i(minimum[i + 4], minimum[i]);
-    __m256 a = _mm256_castsi256_ps(_mm256_hadd_epi32(both[0], both[1]));
-    __m256 b = _mm256_castsi256_ps(_mm256_hadd_epi32(both[2], both[3]));
-    out[0] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
-    out[1] = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(both[0], both[1]),
+                             _mm256_hadd_epi32(both[2], both[3]));
 }
 
-ALWAYS_INLINE void
-narrow_super(const int n_rows, const enum matmul_format format, const char *block, size_t stride,
-             const int8_t *const q[ROWS_AT_ONCE], const int16_t *const x_sums[ROWS_AT_ONCE],
-             e8 total[ROWS_AT_ONCE][SUPER_GROUPS], e8 minimum[ROWS_AT_ONCE][SUPER_GROUPS])
+ALWAYS_INLINE void narrow_super(const int n_rows, const enum matmul_format format,
+                                const struct narrow_rows *rows, int64_t b,
+                                const int8_t *const q[ROWS_AT_ONCE],
+                                const int16_t *const x_sums[ROWS_AT_ONCE], e8 total[ROWS_AT_ONCE],
+                                e8 minimum[ROWS_AT_ONCE])
 {
-    __m256i totals[ROWS_AT_ONCE][SUPER_GROUPS][8];
+    __m256i totals[ROWS_AT_ONCE][8];
     __m128i minima[ROWS_AT_ONCE][8];
-    for (int i = 0; i < 8; i++, block += stride) {
+    const int n_bytes = matmul_traits(format).block_bytes;
+    const char *block = rows->first + b * n_bytes;
+    for (size_t i = 0; i < 8; i++, block += rows->stride) {
+        prefetch_rows(rows, b * n_bytes, n_bytes, i, 1);
         struct super_sums of_output;
         super_of_output(n_rows, format, block, q, x_sums, &of_output);
         for (int r = 0; r < n_rows; r++) {
-            for (int group = 0; group < SUPER_GROUPS; group++)
-                totals[r][group][i] = of_output.total[r][group];
+            totals[r][i] = of_output.total[r];
             if (matmul_traits(format).has_mins)
                 minima[r][i] = of_output.minimum[r];
         }
     }
     for (int r = 0; r < n_rows; r++) {
-        for (int group = 0; group < SUPER_GROUPS; group++)
-            total[r][group] = fold_eight(totals[r][group]);
+        total[r] = fold_eight(totals[r]);
         if (matmul_traits(format).has_mins)
-            fold_minima(minima[r], minimum[r]);
+            minimum[r] = fold_minima(minima[r]);
     }
 }

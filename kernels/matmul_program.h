@@ -28,9 +28,8 @@
  * sub-block costs 8 dot products, a conversion and a multiplication by the scale per sum, so at
  * most 8/10 of the peak are left.
  *
- * K blocks have whole scales, so that the total of a group of activations is a whole number, which
- * may be summed up in any order: in floats where it fits (matmul_fits_f32), else in integers, of
- * which the product is slower on some processors.
+ * K blocks have whole scales, so that the total of a block is a whole number, which may be summed
+ * up in any order: below 63 * 31 * 127 * 256 with Q5_K, twice that with Q6_K and IQ4_XS.
  *
  * Narrow: matmul_narrow.h, which this includes at its end. */
 #pragma once
@@ -130,26 +129,19 @@ ALWAYS_INLINE void unpack_super_scales(const char *block, const enum matmul_form
                                        int64_t sub, int64_t lane, const struct matmul_panel *panel)
 {
     struct matmul_format_traits traits = matmul_traits(format);
-    enum { SUBS = MATMUL_SUPER / MATMUL_SUB };
     const int n_scales = MATMUL_SUPER / traits.scale_values;
     int8_t scales[16];
     uint8_t mins[8];
     unpack_whole_scales(block, format, scales, mins);
-    union matmul_scale numbers[16];
+    union matmul_scale *out = panel->scales + sub * (n_scales / SUPER_SUBS) * OUTS + lane;
     for (int i = 0; i < n_scales; i++)
-        if (matmul_fits_f32(format))
-            numbers[i].f = (float)scales[i];
-        else
-            numbers[i].i = scales[i];
-    union matmul_scale *out = panel->scales + sub * (n_scales / SUBS) * OUTS + lane;
-    for (int i = 0; i < n_scales; i++)
-        out[i * OUTS] = numbers[i];
-    panel->factors[sub / SUBS * OUTS + lane] = vf_scalar_f16(factor_at(block, format));
+        out[i * OUTS].i = scales[i];
+    panel->factors[sub / SUPER_SUBS * OUTS + lane] = vf_scalar_f16(factor_at(block, format));
     if (!traits.has_mins)
         return;
-    for (int i = 0; i < SUBS; i++)
+    for (int i = 0; i < SUPER_SUBS; i++)
         panel->short_mins[((sub + i) / 2 * OUTS + lane) * 2 + i % 2] = mins[i];
-    panel->min_factors[sub / SUBS * OUTS + lane] = vf_scalar_f16(min_factor_at(block));
+    panel->min_factors[sub / SUPER_SUBS * OUTS + lane] = vf_scalar_f16(min_factor_at(block));
 }
 
 /* Zeros for outputs that the slab does not have. */
@@ -197,7 +189,7 @@ struct place {
     bool adds; /* to what y holds */
 };
 
-/* total += scale * sum, times the scale of each row's activations where they are given. */
+/* total += scale * the scale of each row's activations * sum. */
 ALWAYS_INLINE void add_scaled(const int n_rows, vf total[VI_ROWS][VI_COLS],
                               vi sum[VI_ROWS][VI_COLS], const union matmul_scale *scales,
                               const float *x_scales)
@@ -207,7 +199,7 @@ ALWAYS_INLINE void add_scaled(const int n_rows, vf total[VI_ROWS][VI_COLS],
         vf scale = vf_load(&scales[c * VF_LANES].f);
         UNROLLED for (int r = 0; r < n_rows; r++)
         {
-            vf both = x_scales != NULL ? vf_mul(scale, vf_set(x_scales[r])) : scale;
+            vf both = vf_mul(scale, vf_set(x_scales[r]));
             total[r][c] = vf_fma(vi_to_vf(sum[r][c]), both, total[r][c]);
         }
     }
@@ -254,10 +246,9 @@ ALWAYS_INLINE void add_short_mins(const int n_rows, vi total[VI_ROWS][VI_COLS], 
 /* What the program of a product is made for: constants. */
 struct form {
     bool has_mins;
-    bool by_sub;    /* has_short_groups: blocks of 32 */
-    bool in_floats; /* totals: blocks of 32, and matmul_fits_f32 */
-    int halves;     /* scales of a sub-block */
-    int most;       /* largest q */
+    bool by_sub; /* has_short_groups: blocks of 32, totals in floats */
+    int halves;  /* scales of a sub-block */
+    int most;    /* largest q */
 };
 
 #define EACH_SUM                                                                                   \
@@ -274,25 +265,24 @@ ALWAYS_INLINE void put_blocks(const int n_rows, const struct place *place,
     }
 }
 
-/* The same of a K block's group: its total, times the factor of the block, less that of the
- * minima, times the scale of the activations. */
-ALWAYS_INLINE void put_group(const int n_rows, const struct form form, const struct place *place,
-                             int64_t sub, vf total[VI_ROWS][VI_COLS])
+/* The same of a K block: its total, times the factor of the block, less that of the minima, times
+ * the scale of the activations. */
+ALWAYS_INLINE void put_super(const int n_rows, const struct form form, const struct place *place,
+                             int64_t sub, vi total[VI_ROWS][VI_COLS])
 {
-    enum { SUBS = MATMUL_SUPER / MATMUL_SUB };
-    const float *x_scales = place->scales + sub / SUPER_GROUP_SUBS * n_rows;
-    const float *factors = place->panel->factors + sub / SUBS * OUTS;
-    const float *min_factors = place->panel->min_factors + sub / SUBS * OUTS;
+    const float *x_scales = place->scales + sub / SUPER_SUBS * n_rows;
+    const float *factors = place->panel->factors + sub / SUPER_SUBS * OUTS;
+    const float *min_factors = place->panel->min_factors + sub / SUPER_SUBS * OUTS;
     vi minimum[VI_ROWS][VI_COLS];
     EACH_SUM minimum[r][c] = vi_zero();
     if (form.has_mins)
-        UNROLLED for (int64_t i = sub / 2; i < (sub + SUPER_GROUP_SUBS) / 2; i++)
+        UNROLLED for (int64_t i = sub / 2; i < (sub + SUPER_SUBS) / 2; i++)
             add_short_mins(n_rows, minimum, place->panel->short_mins + i * OUTS * 2,
                            place->short_sums + i * n_rows * 2);
     EACH_SUM
     {
         float *at = (float *)((char *)place->y + (size_t)r * place->y_stride) + c * VF_LANES;
-        vf sum = vf_mul(total[r][c], vf_load(factors + c * VF_LANES));
+        vf sum = vf_mul(vi_to_vf(total[r][c]), vf_load(factors + c * VF_LANES));
         if (form.has_mins)
             sum = vf_fnma(vi_to_vf(minimum[r][c]), vf_load(min_factors + c * VF_LANES), sum);
         vf y = place->adds ? vf_load(at) : vf_set(0);
@@ -300,9 +290,9 @@ ALWAYS_INLINE void put_group(const int n_rows, const struct form form, const str
     }
 }
 
-/* Sub-blocks [sub, end) of the panel: of one group, or, by_sub, any. */
-ALWAYS_INLINE void multiply_group(const int n_rows, const struct form form,
-                                  const struct place *place, int64_t sub, int64_t end)
+/* Sub-blocks [sub, end) of the panel: of a K block, or, by_sub, any. */
+ALWAYS_INLINE void multiply_subs(const int n_rows, const struct form form,
+                                 const struct place *place, int64_t sub, int64_t end)
 {
     const int halves = form.halves;
     const int64_t begin = sub;
@@ -321,9 +311,8 @@ ALWAYS_INLINE void multiply_group(const int n_rows, const struct form form,
             EACH_SUM sum[r][c] = form.has_mins ? vi_zero() : vi_set(sums[r].offset);
             add_products(n_rows, STEPS / halves, form.most, sum,
                          place->panel->q + at * (STEPS / halves * STEP_BYTES), q);
-            if (form.in_floats)
-                add_scaled(n_rows, total, sum, place->panel->scales + at * OUTS,
-                           form.by_sub ? x_scales : NULL);
+            if (form.by_sub)
+                add_scaled(n_rows, total, sum, place->panel->scales + at * OUTS, x_scales);
             else
                 add_whole(n_rows, whole, sum, place->panel->scales + at * OUTS);
             q += MATMUL_SUB / halves * n_rows;
@@ -336,20 +325,18 @@ ALWAYS_INLINE void multiply_group(const int n_rows, const struct form form,
         if (form.by_sub)
             x_scales += n_rows;
     }
-    if (!form.in_floats)
-        EACH_SUM total[r][c] = vi_to_vf(whole[r][c]);
     if (form.by_sub)
         put_blocks(n_rows, place, total);
     else
-        put_group(n_rows, form, place, begin, total);
+        put_super(n_rows, form, place, begin, whole);
 }
 
 ALWAYS_INLINE void multiply_tile(const int n_rows, const struct form form, struct place place,
                                  int64_t n)
 {
-    const int64_t step = form.by_sub ? MATMUL_CHUNK / MATMUL_SUB : SUPER_GROUP_SUBS;
+    const int64_t step = form.by_sub ? MATMUL_CHUNK / MATMUL_SUB : SUPER_SUBS;
     for (int64_t sub = 0; sub < n; sub += step) {
-        multiply_group(n_rows, form, &place, sub, sub + step < n ? sub + step : n);
+        multiply_subs(n_rows, form, &place, sub, sub + step < n ? sub + step : n);
         place.adds = true;
     }
 }
@@ -386,26 +373,26 @@ ALWAYS_INLINE void multiply_rows(int64_t n_rows, const struct form form, struct 
 static void multiply_blocks(int64_t n_rows, bool has_mins, int most, struct place place, int64_t n)
 {
     if (has_mins)
-        multiply_rows(n_rows, (struct form){true, true, true, 1, MOST(15)}, place, n);
+        multiply_rows(n_rows, (struct form){true, true, 1, MOST(15)}, place, n);
     else if (MOST(most) <= 15)
-        multiply_rows(n_rows, (struct form){false, true, true, 1, MOST(15)}, place, n);
+        multiply_rows(n_rows, (struct form){false, true, 1, MOST(15)}, place, n);
     else if (most <= 31)
-        multiply_rows(n_rows, (struct form){false, true, true, 1, 31}, place, n);
+        multiply_rows(n_rows, (struct form){false, true, 1, 31}, place, n);
     else
-        multiply_rows(n_rows, (struct form){false, true, true, 1, 255}, place, n);
+        multiply_rows(n_rows, (struct form){false, true, 1, 255}, place, n);
 }
 
 /* K blocks: Q4_K, Q5_K, Q6_K, IQ4_XS. */
 static void multiply_supers(int64_t n_rows, int most, struct place place, int64_t n)
 {
     if (most == 15)
-        multiply_rows(n_rows, (struct form){true, false, true, 1, 15}, place, n);
+        multiply_rows(n_rows, (struct form){true, false, 1, 15}, place, n);
     else if (most == 31)
-        multiply_rows(n_rows, (struct form){true, false, false, 1, 31}, place, n);
+        multiply_rows(n_rows, (struct form){true, false, 1, 31}, place, n);
     else if (most == 63)
-        multiply_rows(n_rows, (struct form){false, false, false, 2, 63}, place, n);
+        multiply_rows(n_rows, (struct form){false, false, 2, 63}, place, n);
     else
-        multiply_rows(n_rows, (struct form){false, false, false, 1, 255}, place, n);
+        multiply_rows(n_rows, (struct form){false, false, 1, 255}, place, n);
 }
 
 static void multiply(enum matmul_format format, const struct matmul_panel *panel, int64_t first,

@@ -21,9 +21,8 @@ enum {
     STEPS = MATMUL_SUB / STEP_VALUES, /* of a sub-block */
     OUTS = VF_LANES * VI_COLS,        /* of a slab */
     STEP_BYTES = OUTS * STEP_VALUES,
-    SUPER_GROUP_SUBS = MATMUL_SUPER_GROUP / MATMUL_SUB,
-    ROWS_AT_ONCE = 4,                                 /* of the narrow form */
-    SUPER_GROUPS = MATMUL_SUPER / MATMUL_SUPER_GROUP, /* of a K block */
+    SUPER_SUBS = MATMUL_SUPER / MATMUL_SUB,
+    ROWS_AT_ONCE = 4, /* of the narrow form */
 };
 
 /* Rolled, gcc 12 copies every sum twice a turn, or keeps them in memory. */
@@ -68,6 +67,33 @@ ALWAYS_INLINE const char *block_at(const char *row, const enum matmul_format for
 {
     struct matmul_format_traits traits = matmul_traits(format);
     return row + sub / (traits.block_values / MATMUL_SUB) * traits.block_bytes;
+}
+
+/* ---- Narrow: what is read ---- */
+
+enum {
+    NARROW_OUTS = 8,
+    LEAST_AHEAD = 12288, /* bytes: what memory's latency takes at 25 GB/s, several times over */
+    LINE = 64,
+};
+
+/* Eight rows of weights, side by side. */
+struct narrow_rows {
+    const char *first;
+    size_t stride; /* from one to the next */
+    size_t ahead;  /* from what is read to what is brought to L2: some times eight rows; 0: nothing
+                      is, as these rows have been read before */
+};
+
+/* For n_bytes of `n` rows from row `i` on, which are read from `at` on. */
+ALWAYS_INLINE void prefetch_rows(const struct narrow_rows *rows, int64_t at, const int n_bytes,
+                                 size_t i, const int n)
+{
+    if (rows->ahead == 0)
+        return;
+    const char *from = rows->first + NARROW_OUTS * (size_t)at + i * (size_t)n_bytes + rows->ahead;
+    UNROLLED for (int line = 0; line < n_bytes * n; line += LINE)
+        __builtin_prefetch(from + line, 0, 2);
 }
 
 /* ---- Scales of K blocks ---- */

@@ -16,8 +16,7 @@
 #include "support/team.h"
 
 enum {
-    LEAST_GROUP = 32, /* activations that share a scale: blocks of 32; K blocks: */
-    K_GROUP = 128,
+    LEAST_GROUP = 32, /* activations that share a scale, those of a block, are so many or more */
 };
 
 static const struct {
@@ -115,7 +114,7 @@ static void refer(struct sample *s, const struct wish *wish)
 {
     const struct matmul_shape *shape = &wish->shape;
     size_t n_k = (size_t)shape->n_k;
-    size_t step = block_of(shape->format) > LEAST_GROUP ? K_GROUP : LEAST_GROUP;
+    size_t step = (size_t)block_of(shape->format);
     size_t n = (size_t)(shape->n_out * shape->n_rows);
     float *w = mem_alloc(n_k * sizeof *w);
     s->wanted = mem_alloc(n * sizeof *s->wanted);
@@ -246,6 +245,19 @@ static void test_matmul__widths_around_slabs_chunks_and_groups(void **state)
     }
 }
 
+/* More than a team's threads take in one piece each: up to 4 rows from 2^23 weights on. */
+static void test_matmul__many_weights_of_few_rows_are_shared_out(void **state)
+{
+    (void)state;
+    for (int format = 0; format < MATMUL_FORMATS; format++) {
+        seed = (uint64_t)format;
+        struct wish wish = {{format, 8192, 1100, 1}, BYTES_RANDOM, X_STEPS, 0.02f, 0};
+        check_wish(&wish);
+        wish.shape = (struct matmul_shape){format, 512, 1100, 9};
+        check_wish(&wish);
+    }
+}
+
 static void test_matmul__rows_of_weights_that_lie_apart(void **state)
 {
     (void)state;
@@ -294,7 +306,8 @@ static void test_matmul__scales_of_any_size_and_rows_of_zeros(void **state)
     }
 }
 
-/* A row's bits do not depend on how many rows are multiplied with it. */
+/* A row's bits do not depend on how many rows are multiplied with it: all of them take the wide
+ * form, up to MATMUL_NARROW_ROWS the narrow one. */
 static void check_row_is_itself(const struct sample *s, const struct wish *wish, int64_t n_rows)
 {
     size_t bytes = (size_t)wish->shape.n_out * sizeof(float);
@@ -318,16 +331,16 @@ static void check_row_is_itself(const struct sample *s, const struct wish *wish,
 static void test_matmul__a_row_is_the_same_alone_and_among_others(void **state)
 {
     (void)state;
-    static const int64_t blocks[] = {1, 3, 18, 28};
+    static const int64_t blocks[] = {1, 3, 18, 28}, outs[] = {37, 300, 5, 37};
     for (int format = 0; format < MATMUL_FORMATS; format++) {
         for (size_t i = 0; i < 4; i++) {
             seed = (uint64_t)format * 10 + i;
             struct wish wish = {
-                {format, blocks[i] * block_of(format), 37, 12}, BYTES_RANDOM, X_ANY, 0.02f, 0};
+                {format, blocks[i] * block_of(format), outs[i], 26}, BYTES_RANDOM, X_ANY, 0.02f, 0};
             struct sample s = {.args = {.shape = wish.shape}};
             fill_weights(&s, &wish);
             fill_x(&s, &wish);
-            for (int64_t n_rows = 1; n_rows <= 6; n_rows++)
+            for (int64_t n_rows = 1; n_rows <= 13; n_rows++)
                 check_row_is_itself(&s, &wish, n_rows);
             mem_free(s.weights);
             mem_free(s.x);
@@ -356,6 +369,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matmul__every_format_and_number_of_rows),
         cmocka_unit_test(test_matmul__widths_around_slabs_chunks_and_groups),
+        cmocka_unit_test(test_matmul__many_weights_of_few_rows_are_shared_out),
         cmocka_unit_test(test_matmul__rows_of_weights_that_lie_apart),
         cmocka_unit_test(test_matmul__largest_weights_times_largest_activations),
         cmocka_unit_test(test_matmul__scales_of_any_size_and_rows_of_zeros),
