@@ -48,16 +48,16 @@ static struct attention_scratch carve_scratch(const struct attention_shape *shap
 {
     int64_t rows = plan->block_tokens * plan->group;
     return (struct attention_scratch){
-        .q = carve_floats(from, rows * shape->d_k),
+        .q = carve_floats(from, rows * (shape->d_k + ATTENTION_PAD)),
         .q_columns = carve_floats(from, shape->d_k * ATTENTION_FEW_ROWS),
         .y = carve_floats(from, rows * shape->d_v),
         .sums = carve_floats(from, rows * ATTENTION_MOST_LANES),
         .maxima = carve_floats(from, rows),
         .slopes = carve_floats(from, rows),
         .tokens = carve_ints(from, rows),
-        .k = carve_floats(from, shape->d_k * ATTENTION_TILE_KEYS),
+        .k = carve_floats(from, (shape->d_k + ATTENTION_PAD) * ATTENTION_TILE_KEYS),
         .v = carve_floats(from, shape->d_v * ATTENTION_TILE_KEYS),
-        .scores = carve_floats(from, ATTENTION_FEW_ROWS * ATTENTION_TILE_KEYS),
+        .scores = carve_floats(from, ATTENTION_FEW_ROWS * (ATTENTION_TILE_KEYS + ATTENTION_PAD)),
         .mask = carve_floats(from, plan->block_tokens * ATTENTION_TILE_KEYS),
         .sight = carve(from, plan->block_tokens),
     };
@@ -210,7 +210,7 @@ static void begin_block(const struct attention_task *task, const struct attentio
             (const float *)((const char *)args->q.data + (size_t)token * args->q.token_stride +
                             (size_t)head * args->q.head_stride);
         for (int64_t d = 0; d < d_k; d++) {
-            scratch->q[row * d_k + d] = q[d] * scale;
+            scratch->q[row * (d_k + ATTENTION_PAD) + d] = q[d] * scale;
             if (n_rows <= ATTENTION_FEW_ROWS)
                 scratch->q_columns[d * ATTENTION_FEW_ROWS + row] = q[d] * scale;
         }

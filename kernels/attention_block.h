@@ -10,6 +10,9 @@ enum {
     ATTENTION_MOST_LANES = 16,  /* floats of the widest vector */
     ATTENTION_FEW_ROWS = 8,     /* a block of so few goes another way */
     ATTENTION_GROUP_ROWS = 6,   /* rows of a block that are computed together in registers */
+    ATTENTION_PAD = 8,          /* floats behind a row of which others' values at the same place are
+                                   read in turn: a power of two apart, they would lie in the same
+                                   bank of L1, which on AMD's processors gives one of them a cycle */
 };
 
 /* What a mask says of one token and one tile. */
@@ -21,16 +24,17 @@ enum attention_sight {
 
 /* Of one thread.  All arrays are 64-byte aligned. */
 struct attention_scratch {
-    float *q;         /* [rows][d_k], times scale and log2 e */
+    float *q;         /* [rows][d_k + ATTENTION_PAD], times scale and log2 e */
     float *q_columns; /* [d_k][ATTENTION_FEW_ROWS]: the same, for few rows; the others are 0 */
     float *y;         /* [rows][d_v], not divided yet */
     float *sums;      /* [rows][ATTENTION_MOST_LANES]: the sum of p, spread over lanes */
     float *maxima;    /* [rows], in units of log2 */
     float *slopes;    /* [rows] */
     int32_t *tokens;  /* [rows]: which of the block's tokens a row is of */
-    float *k;         /* a tile of K: [d_k][ATTENTION_TILE_KEYS], or its transpose */
+    float *k;         /* a tile of K: [d_k][ATTENTION_TILE_KEYS]; few rows:
+                         [ATTENTION_TILE_KEYS][d_k + ATTENTION_PAD] */
     float *v;         /* [ATTENTION_TILE_KEYS][d_v] */
-    float *scores;    /* [a group, or few rows][ATTENTION_TILE_KEYS] */
+    float *scores;    /* [a group, or few rows][ATTENTION_TILE_KEYS + ATTENTION_PAD] */
     float *mask;      /* [tokens][ATTENTION_TILE_KEYS], times log2 e */
     uint8_t *sight;   /* [tokens]: enum attention_sight of the tile at hand */
 };

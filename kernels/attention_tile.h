@@ -32,6 +32,8 @@
 
 enum {
     TILE = ATTENTION_TILE_KEYS,
+    PAD = ATTENTION_PAD,
+    SCORES = TILE + PAD, /* from one row's to the next's */
     GROUP = ATTENTION_GROUP_ROWS,
     FEW = ATTENTION_FEW_ROWS,            /* rows of a block that goes without unpacked tiles ... */
     FEW_VECTORS = VF_LANES == 8 ? 1 : 2, /* ... and vectors of y that it keeps for each */
@@ -87,16 +89,15 @@ ALWAYS_INLINE void prefetch_row(const struct source *from, int64_t key, int64_t 
         __builtin_prefetch(row + at, 0, 2);
 }
 
-/* K[key][d] -> tile[key][d], or V; keys from n on become zeros. */
-ALWAYS_INLINE void unpack_rows(float *tile, const struct source *from,
+/* K[key][d] -> tile[key][d], or V, rows `stride` apart; keys from n on become zeros. */
+ALWAYS_INLINE void unpack_rows(float *tile, int64_t stride, const struct source *from,
                                const enum attention_format format, int64_t n, int64_t width)
 {
     for (int64_t key = 0; key < n; key++) {
         for (int64_t d = 0; d < width; d += VF_LANES)
-            vf_store(tile + key * width + d, load_lanes(row_of(from, key), d, format));
+            vf_store(tile + key * stride + d, load_lanes(row_of(from, key), d, format));
     }
-    for (int64_t i = n * width; i < TILE * width; i += VF_LANES)
-        vf_store(tile + i, vf_set(0));
+    memset(tile + n * stride, 0, (size_t)((TILE - n) * stride) * sizeof *tile);
 }
 
 /* K[key][d] -> tile[d][key]; keys from n on become zeros, so that their scores are finite. */
@@ -126,9 +127,9 @@ static void unpack_tile(const struct attention_task *task, const struct attentio
     else
         unpack_columns(scratch->k, &k, ATTENTION_Q8_0, n, shape->d_k);
     if (shape->v_format == ATTENTION_F16)
-        unpack_rows(scratch->v, &v, ATTENTION_F16, n, shape->d_v);
+        unpack_rows(scratch->v, shape->d_v, &v, ATTENTION_F16, n, shape->d_v);
     else
-        unpack_rows(scratch->v, &v, ATTENTION_Q8_0, n, shape->d_v);
+        unpack_rows(scratch->v, shape->d_v, &v, ATTENTION_Q8_0, n, shape->d_v);
 }
 
 /* ---- The mask ---- */
@@ -201,14 +202,14 @@ ALWAYS_INLINE void multiply_q_k(const int n_rows, float *scores, const float *q,
             for (int i = 0; i < VF_TILE; i++)
                 right[i] = vf_load(k + d * TILE + key + i * VF_LANES);
             for (int r = 0; r < n_rows; r++) {
-                vf left = vf_set(q[r * d_k + d]);
+                vf left = vf_set(q[r * (d_k + PAD) + d]);
                 for (int i = 0; i < VF_TILE; i++)
                     sum[r][i] = vf_fma(left, right[i], sum[r][i]);
             }
         }
         for (int r = 0; r < n_rows; r++)
             for (int i = 0; i < VF_TILE; i++)
-                vf_store(scores + r * TILE + key + i * VF_LANES, sum[r][i]);
+                vf_store(scores + r * SCORES + key + i * VF_LANES, sum[r][i]);
     }
 }
 
@@ -225,7 +226,7 @@ ALWAYS_INLINE void multiply_p_v(const int n_rows, const int n_vectors, float *y,
         for (int i = 0; i < n_vectors; i++)
             right[i] = vf_load(v + key * d_v + i * VF_LANES);
         for (int r = 0; r < n_rows; r++) {
-            vf left = vf_set(p[r * TILE + key]);
+            vf left = vf_set(p[r * SCORES + key]);
             for (int i = 0; i < n_vectors; i++)
                 sum[r][i] = vf_fma(left, right[i], sum[r][i]);
         }
@@ -276,7 +277,7 @@ ALWAYS_INLINE void soften(const int n_rows, const struct attention_task *task,
         enum attention_sight sight = scratch->sight[token];
         float highest = -INFINITY;
         if (sight != ATTENTION_HIDDEN)
-            highest = finish_scores(scratch->scores + r * TILE, softcap,
+            highest = finish_scores(scratch->scores + r * SCORES, softcap,
                                     sight == ATTENTION_MIXED ? scratch->mask + token * TILE : NULL,
                                     scratch->slopes[row + r]);
         *maximum = highest > before ? highest : before;
@@ -284,7 +285,7 @@ ALWAYS_INLINE void soften(const int n_rows, const struct attention_task *task,
         factor[r] = highest > before ? exp2f(before - base[r]) : 1;
     }
     for (int r = 0; r < n_rows; r++) {
-        float *scores = scratch->scores + r * TILE;
+        float *scores = scratch->scores + r * SCORES;
         if (scratch->sight[scratch->tokens[row + r]] == ATTENTION_HIDDEN)
             memset(scores, 0, TILE * sizeof *scores);
         else
@@ -298,7 +299,7 @@ ALWAYS_INLINE void group_of(const int n_rows, const struct attention_task *task,
 {
     int64_t d_k = task->args->shape.d_k, d_v = task->args->shape.d_v;
     float factor[GROUP];
-    multiply_q_k(n_rows, scratch->scores, scratch->q + row * d_k, scratch->k, d_k);
+    multiply_q_k(n_rows, scratch->scores, scratch->q + row * (d_k + PAD), scratch->k, d_k);
     soften(n_rows, task, scratch, row, factor);
     float *y = scratch->y + row * d_v;
     int64_t d = 0;
@@ -349,19 +350,21 @@ ALWAYS_INLINE void multiply_q_rows(const struct attention_scratch *scratch, int6
                                    const enum attention_format format)
 {
     for (int64_t key = 0; key < TILE; key += FEW) {
-        for (int64_t i = 0; i < FEW; i++)
-            prefetch_row(next, key + i + TILE, 0, d_k, format);
         v8 sum[FEW];
         for (int i = 0; i < FEW; i++)
             sum[i] = v8_set(0);
-        for (int64_t d = 0; d < d_k; d++) {
-            v8 column = v8_load(scratch->q_columns + d * FEW);
-            for (int i = 0; i < FEW; i++)
-                sum[i] = v8_fma(column, v8_set(scratch->k[(key + i) * d_k + d]), sum[i]);
+        for (int64_t part = 0; part < FEW; part++) {
+            prefetch_row(next, TILE + key + part, 0, d_k, format);
+            for (int64_t d = d_k * part / FEW; d < d_k * (part + 1) / FEW; d++) {
+                v8 column = v8_load(scratch->q_columns + d * FEW);
+                for (int i = 0; i < FEW; i++)
+                    sum[i] =
+                        v8_fma(column, v8_set(scratch->k[(key + i) * (d_k + PAD) + d]), sum[i]);
+            }
         }
         v8_transpose(sum);
         for (int64_t r = 0; r < n_rows; r++)
-            v8_store(scratch->scores + r * TILE + key, sum[r]);
+            v8_store(scratch->scores + r * SCORES + key, sum[r]);
     }
 }
 
@@ -381,7 +384,8 @@ static void multiply_q_few(const struct attention_scratch *scratch, int64_t n_ro
     }
 }
 
-/* As multiply_p_v, with the n keys of v as they lie in the pool, from their value d on. */
+/* As multiply_p_v, with the n keys of v as they lie in the pool, from their value d on.  Each of
+ * the passes that make up d_v brings its share of the next tile. */
 ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, float *y,
                                      const float *factor, const float *p, const struct source *v,
                                      const enum attention_format format, int64_t d, int64_t n,
@@ -391,15 +395,20 @@ ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, floa
     for (int r = 0; r < n_rows; r++)
         for (int i = 0; i < n_vectors; i++)
             sum[r][i] = vf_mul(vf_load(y + r * d_v + i * VF_LANES), vf_set(factor[r]));
-    for (int64_t key = 0; key < n; key++) {
-        prefetch_row(v, key + TILE, d, d + n_vectors * VF_LANES, format);
-        vf right[VF_TILE];
-        for (int i = 0; i < n_vectors; i++)
-            right[i] = load_lanes(row_of(v, key), d + i * VF_LANES, format);
-        for (int r = 0; r < n_rows; r++) {
-            vf left = vf_set(p[r * TILE + key]);
+    const int64_t n_passes = d_v / (n_vectors * VF_LANES);
+    int64_t next = TILE + d / (n_vectors * VF_LANES) * TILE / n_passes;
+    for (int64_t key = 0; key < n;) {
+        int64_t end = key + n_passes < n ? key + n_passes : n;
+        prefetch_row(v, next++, 0, d_v, format);
+        for (; key < end; key++) {
+            vf right[VF_TILE];
             for (int i = 0; i < n_vectors; i++)
-                sum[r][i] = vf_fma(left, right[i], sum[r][i]);
+                right[i] = load_lanes(row_of(v, key), d + i * VF_LANES, format);
+            for (int r = 0; r < n_rows; r++) {
+                vf left = vf_set(p[r * SCORES + key]);
+                for (int i = 0; i < n_vectors; i++)
+                    sum[r][i] = vf_fma(left, right[i], sum[r][i]);
+            }
         }
     }
     for (int r = 0; r < n_rows; r++)
@@ -425,9 +434,9 @@ ALWAYS_INLINE void few_rows(const int n_rows, const struct attention_task *task,
     struct source v = source_of(task, &task->args->v, key);
     int64_t d_k = shape->d_k, d_v = shape->d_v;
     if (shape->k_format == ATTENTION_F16)
-        unpack_rows(scratch->k, &k, ATTENTION_F16, n, d_k);
+        unpack_rows(scratch->k, d_k + PAD, &k, ATTENTION_F16, n, d_k);
     else
-        unpack_rows(scratch->k, &k, ATTENTION_Q8_0, n, d_k);
+        unpack_rows(scratch->k, d_k + PAD, &k, ATTENTION_Q8_0, n, d_k);
     multiply_q_few(scratch, n_rows, d_k, &k, shape->k_format);
     float factor[FEW];
     soften(n_rows, task, scratch, 0, factor);
