@@ -6,6 +6,7 @@
 
 #include "api/anthropic_write.h"
 #include "base/limits.h"
+#include "server/route.h"
 #include "server/server_private.h"
 
 enum {
@@ -96,6 +97,26 @@ static void append_date(struct strbuf *out)
                   months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
+/* How many turns more would be admitted now, and when to ask again: what the hosted API counts by
+ * the minute is here a number of places, and memory.  No promise: others ask too. */
+static void append_limits(const struct exchange *x, struct strbuf *out, int http)
+{
+    const struct server *s = x->server;
+    if (x->route == NULL || (x->route->flags & ROUTE_TURN) == 0)
+        return;
+    bool is_low = s->options.governor != NULL &&
+                  governor_state(s->options.governor) >= GOVERNOR_CRITICAL;
+    unsigned limit = s->tuning.n_turns, taken = atomic_load(&s->n_turns);
+    unsigned left = is_low || http == 503 || http == 529 || taken >= limit ? 0 : limit - taken;
+    time_t reset = time(NULL) + (left > 0 ? 0 : is_low ? MEMORY_RETRY_S : BUSY_RETRY_S);
+    struct tm tm;
+    gmtime_r(&reset, &tm);
+    strbuf_printf(out, "anthropic-ratelimit-requests-limit: %u\r\n", limit);
+    strbuf_printf(out, "anthropic-ratelimit-requests-remaining: %u\r\n", left);
+    strbuf_printf(out, "anthropic-ratelimit-requests-reset: %d-%02d-%02dT%02d:%02d:%02dZ\r\n",
+                  tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
 /* The status line and the headers that every answer has. */
 static void append_head(struct exchange *x, struct strbuf *out, int http, const char *content_type)
 {
@@ -109,6 +130,7 @@ static void append_head(struct exchange *x, struct strbuf *out, int http, const 
     strbuf_printf(out, "content-type: %s\r\n", content_type);
     strbuf_printf(out, "request-id: %s\r\n", x->request_id);
     strbuf_append_cstr(out, "cache-control: no-store\r\nx-content-type-options: nosniff\r\n");
+    append_limits(x, out, http);
     strbuf_append_cstr(out, x->extra_head);
     if (x->close)
         strbuf_append_cstr(out, "connection: close\r\n");

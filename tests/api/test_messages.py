@@ -1,5 +1,6 @@
 """The Messages API on the scripted engine: shapes, streams, errors, as clients.md and docs/API.md say."""
 import concurrent.futures
+import datetime
 import json
 import re
 import socket
@@ -147,6 +148,24 @@ def test_refusals_come_before_any_header(server, name, status, kind, header, str
     assert body["type"] == "error" and body["error"]["type"] == kind
     assert body["request_id"] == headers["request-id"]
     assert header is None or int(headers[header]) > 0
+
+
+def limits(headers):
+    prefix = "anthropic-ratelimit-requests-"
+    reset = datetime.datetime.fromisoformat(headers[prefix + "reset"].replace("Z", "+00:00"))
+    left = (reset - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+    return int(headers[prefix + "limit"]), int(headers[prefix + "remaining"]), left
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_limits_are_the_places_that_are_left(server, stream):
+    got, headers, _ = server.request("POST", "/v1/messages", message("hello", stream=stream))
+    limit, remaining, wait = limits(headers)
+    assert got == 200 and 0 < remaining < limit and wait <= 0
+    got, headers, _ = server.post("/v1/messages", message("busy", stream=stream))
+    assert got == 529 and limits(headers)[:2] == (limit, 0)
+    _, headers, _ = server.request("GET", "/v1/models")
+    assert "anthropic-ratelimit-requests-limit" not in headers
 
 
 def test_overflow_has_the_words_that_claude_code_reads(server):
