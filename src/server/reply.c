@@ -104,8 +104,8 @@ static void append_limits(const struct exchange *x, struct strbuf *out, int http
     const struct server *s = x->server;
     if (x->route == NULL || (x->route->flags & ROUTE_TURN) == 0)
         return;
-    bool is_low = s->options.governor != NULL &&
-                  governor_state(s->options.governor) >= GOVERNOR_CRITICAL;
+    bool is_low =
+        s->options.governor != NULL && governor_state(s->options.governor) >= GOVERNOR_CRITICAL;
     unsigned limit = s->tuning.n_turns, taken = atomic_load(&s->n_turns);
     unsigned left = is_low || http == 503 || http == 529 || taken >= limit ? 0 : limit - taken;
     time_t reset = time(NULL) + (left > 0 ? 0 : is_low ? MEMORY_RETRY_S : BUSY_RETRY_S);
