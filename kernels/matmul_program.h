@@ -29,7 +29,7 @@
  * most 8/10 of the peak are left.
  *
  * K blocks have whole scales, so that the total of a block is a whole number, which may be summed
- * up in any order: below 63 * 31 * 127 * 256 with Q5_K, twice that with Q6_K and IQ4_XS.
+ * up in any order: below 2^28, as Q6_K's 128 * 63 * 127 * 256 is the largest.
  *
  * Narrow: matmul_narrow.h, which this includes at its end. */
 #pragma once
