@@ -78,14 +78,14 @@ ALWAYS_INLINE int64_t bytes_of(int64_t width, const enum attention_format format
     return format == ATTENTION_F16 ? width * 2 : width / Q8_0_BLOCK * Q8_0_BYTES;
 }
 
-/* Values [begin, end) of a row of the next tile, to L2: rows of one head lie apart, too far for the
+/* A row of the next tile, to L2: rows of one head lie apart, too far for the
  * processor to guess.  Few at a time: those that wait for memory block what would not wait. */
-ALWAYS_INLINE void prefetch_row(const struct source *from, int64_t key, int64_t begin, int64_t end,
+ALWAYS_INLINE void prefetch_row(const struct source *from, int64_t key, int64_t width,
                                 const enum attention_format format)
 {
     enum { LINE = 64 };
     const char *row = row_of(from, key);
-    for (int64_t at = bytes_of(begin, format); at < bytes_of(end, format); at += LINE)
+    for (int64_t at = 0; at < bytes_of(width, format); at += LINE)
         __builtin_prefetch(row + at, 0, 2);
 }
 
@@ -354,7 +354,7 @@ ALWAYS_INLINE void multiply_q_rows(const struct attention_scratch *scratch, int6
         for (int i = 0; i < FEW; i++)
             sum[i] = v8_set(0);
         for (int64_t part = 0; part < FEW; part++) {
-            prefetch_row(next, TILE + key + part, 0, d_k, format);
+            prefetch_row(next, TILE + key + part, d_k, format);
             for (int64_t d = d_k * part / FEW; d < d_k * (part + 1) / FEW; d++) {
                 v8 column = v8_load(scratch->q_columns + d * FEW);
                 for (int i = 0; i < FEW; i++)
@@ -399,7 +399,7 @@ ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, floa
     int64_t next = TILE + d / (n_vectors * VF_LANES) * TILE / n_passes;
     for (int64_t key = 0; key < n;) {
         int64_t end = key + n_passes < n ? key + n_passes : n;
-        prefetch_row(v, next++, 0, d_v, format);
+        prefetch_row(v, next++, d_v, format);
         for (; key < end; key++) {
             vf right[VF_TILE];
             for (int i = 0; i < n_vectors; i++)

@@ -99,13 +99,12 @@ static enum status read_thinking_edit(const struct reader *r, const struct json 
     out->type = EDIT_CLEAR_THINKING;
     out->keep = DEFAULT_KEPT_THINKING_TURNS;
     const struct json *keep = json_get(v, "keep"), *type = json_get(keep, "type");
-    if (json_type(keep) != JSON_STRING && json_type(type) != JSON_STRING)
-        return read_amount(r, v, at, "keep", "thinking_turns", NULL, &out->keep, NULL);
-    if (str_is(json_string(type != NULL ? type : keep), "all")) {
+    const struct json *word = type != NULL ? type : keep;
+    if (json_type(word) == JSON_STRING && str_is(json_string(word), "all")) {
         out->keep = UINT32_MAX;
         return STATUS_OK;
     }
-    if (type == NULL)
+    if (json_type(keep) == JSON_STRING)
         return fail_at(r, at, "keep", "Input should be 'all' or an object");
     return read_amount(r, v, at, "keep", "thinking_turns", NULL, &out->keep, NULL);
 }

@@ -41,6 +41,12 @@ struct block {
     size_t n_content;
 };
 
+/* A thinking block of the server's own, which told how far it was: nothing that the model said. */
+static inline bool block_is_progress(const struct block *b)
+{
+    return b->type == BLOCK_THINKING && str_is(b->signature, PROGRESS_SIGNATURE);
+}
+
 struct message {
     enum role role;
     struct block *blocks; /* string content is one TEXT block */

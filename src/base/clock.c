@@ -29,3 +29,11 @@ void clock_freeze(uint64_t ms)
 {
     atomic_store(&frozen_ms, ms);
 }
+
+void clock_wall_text(int64_t wall_s, char out[CLOCK_TEXT_BYTES])
+{
+    time_t at = (time_t)wall_s;
+    struct tm tm;
+    gmtime_r(&at, &tm);
+    strftime(out, CLOCK_TEXT_BYTES, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}

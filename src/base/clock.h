@@ -10,5 +10,9 @@ uint64_t clock_now_ms(void); /* monotonic milliseconds */
 uint64_t clock_now_us(void); /* monotonic microseconds */
 int64_t clock_wall_s(void);  /* seconds since 1970, UTC */
 
+/* Such a time as RFC 3339 writes it: 2026-11-27T07:30:00Z. */
+enum { CLOCK_TEXT_BYTES = 32 };
+void clock_wall_text(int64_t wall_s, char out[CLOCK_TEXT_BYTES]);
+
 /* Tests only: from now on clock_now_ms() answers `ms`; 0 thaws. */
 void clock_freeze(uint64_t ms);

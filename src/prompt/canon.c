@@ -37,12 +37,6 @@ struct builder {
     bool plain_calls;       /* the template renders no calls: they are told as text */
 };
 
-/* A thinking block of the server's own, which told how far it was: nothing that the model said. */
-static bool is_progress(const struct block *b)
-{
-    return b->type == BLOCK_THINKING && str_is(b->signature, PROGRESS_SIGNATURE);
-}
-
 /* Whether `m` leaves anything in the prompt. */
 static bool says_something(const struct message *m)
 {
@@ -52,7 +46,7 @@ static bool says_something(const struct message *m)
         const struct block *b = &m->blocks[i];
         if (b->type == BLOCK_TOOL_USE)
             return true;
-        if (is_progress(b))
+        if (block_is_progress(b))
             continue;
         if ((b->type == BLOCK_TEXT || b->type == BLOCK_NOTE || b->type == BLOCK_THINKING) &&
             !canon_is_blank(b->text))
@@ -323,7 +317,7 @@ static enum status join_blocks(struct builder *b, size_t begin, size_t end, enum
     for (size_t i = begin; i < end; i++) {
         for (size_t j = 0; j < b->req->messages[i].n_blocks; j++) {
             const struct block *block = &b->req->messages[i].blocks[j];
-            if (is_progress(block))
+            if (block_is_progress(block))
                 continue;
             if (block->type == type || (type == BLOCK_TEXT && block->type == BLOCK_NOTE))
                 joined_add(&b->text, block->text);

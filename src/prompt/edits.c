@@ -161,8 +161,7 @@ static bool has_thinking(const struct message *m)
 {
     for (size_t i = 0; i < m->n_blocks; i++) {
         const struct block *b = &m->blocks[i];
-        bool is_thought = b->type == BLOCK_THINKING && b->text.len > 0 &&
-                          !str_is(b->signature, PROGRESS_SIGNATURE);
+        bool is_thought = b->type == BLOCK_THINKING && b->text.len > 0 && !block_is_progress(b);
         if (is_thought || b->type == BLOCK_REDACTED_THINKING)
             return true;
     }

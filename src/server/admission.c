@@ -91,7 +91,7 @@ static bool check_room(struct exchange *x)
         return refuse(x, STATUS_CANCELLED, "the server is stopping");
     if ((x->route->flags & ROUTE_TURN) == 0)
         return true;
-    if (s->options.governor != NULL && governor_state(s->options.governor) >= GOVERNOR_CRITICAL) {
+    if (server_is_low(s)) {
         metric_add(METRIC_REJECTED_MEMORY, 1);
         struct error err;
         error_set(&err, STATUS_NO_MEMORY,

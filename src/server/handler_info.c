@@ -2,7 +2,6 @@
  * answered on the I/O thread from atomics and short locks, whatever the engine is doing. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -139,11 +138,8 @@ void handle_metrics(struct exchange *x)
 
 static void print_model(const struct server *s, struct str id, struct json_out *w)
 {
-    char created[32];
-    time_t at = (time_t)s->started_wall_s;
-    struct tm tm;
-    gmtime_r(&at, &tm);
-    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    char created[CLOCK_TEXT_BYTES];
+    clock_wall_text((int64_t)s->started_wall_s, created);
     struct engine_status e;
     engine_get_status(s->options.engine, &e);
     json_object_begin(w);

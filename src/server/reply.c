@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "api/anthropic_write.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "server/route.h"
 #include "server/server_private.h"
@@ -104,17 +105,15 @@ static void append_limits(const struct exchange *x, struct strbuf *out, int http
     const struct server *s = x->server;
     if (x->route == NULL || (x->route->flags & ROUTE_TURN) == 0)
         return;
-    bool is_low =
-        s->options.governor != NULL && governor_state(s->options.governor) >= GOVERNOR_CRITICAL;
+    bool is_low = server_is_low(s);
     unsigned limit = s->tuning.n_turns, taken = atomic_load(&s->n_turns);
     unsigned left = is_low || http == 503 || http == 529 || taken >= limit ? 0 : limit - taken;
-    time_t reset = time(NULL) + (left > 0 ? 0 : is_low ? MEMORY_RETRY_S : BUSY_RETRY_S);
-    struct tm tm;
-    gmtime_r(&reset, &tm);
+    int wait_s = left > 0 ? 0 : is_low ? MEMORY_RETRY_S : BUSY_RETRY_S;
+    char reset[CLOCK_TEXT_BYTES];
+    clock_wall_text(clock_wall_s() + wait_s, reset);
     strbuf_printf(out, "anthropic-ratelimit-requests-limit: %u\r\n", limit);
     strbuf_printf(out, "anthropic-ratelimit-requests-remaining: %u\r\n", left);
-    strbuf_printf(out, "anthropic-ratelimit-requests-reset: %d-%02d-%02dT%02d:%02d:%02dZ\r\n",
-                  tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    strbuf_printf(out, "anthropic-ratelimit-requests-reset: %s\r\n", reset);
 }
 
 /* The status line and the headers that every answer has. */

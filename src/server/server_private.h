@@ -47,5 +47,11 @@ struct server {
     struct exchange *ready;
 };
 
+/* Memory is so low that no turn is admitted. */
+static inline bool server_is_low(const struct server *s)
+{
+    return s->options.governor != NULL && governor_state(s->options.governor) >= GOVERNOR_CRITICAL;
+}
+
 /* Any thread, with the exchange's mutex held: the I/O thread looks at its answer soon. */
 void server_notify(struct exchange *x);
