@@ -2,6 +2,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <time.h>
@@ -31,6 +32,15 @@ static void *trampoline(void *p)
     return s.run(s.arg);
 }
 
+void thread_hold_stop_signals(sigset_t *before)
+{
+    sigset_t stops;
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGTERM);
+    sigaddset(&stops, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stops, before);
+}
+
 enum status thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *arg)
 {
     struct start *s = mem_alloc(sizeof *s);
@@ -40,7 +50,11 @@ enum status thread_start(pthread_t *out, const char *name, void *(*run)(void *),
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
+    /* A mask is inherited: held before the thread is, so that no instant is without it. */
+    sigset_t before;
+    thread_hold_stop_signals(&before);
     int rc = pthread_create(out, &attr, trampoline, s);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     if (rc != 0) {
         mem_free(s);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "server/conn.h"
 
 enum {
@@ -281,6 +282,9 @@ void server_set_governor(struct server *s, struct governor *g)
 int server_run(struct server *s)
 {
     uv_run(&s->loop, UV_RUN_DEFAULT);
+    /* All that a further signal could end has ended.  Closing libuv's handles brings back the
+     * signal's default, which would make this orderly end a killing. */
+    thread_hold_stop_signals(NULL);
     /* Turns of connections that were cut have been cancelled: their workers end soon. */
     workers_destroy(s->workers);
     s->workers = NULL;

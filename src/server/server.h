@@ -54,7 +54,8 @@ uint16_t server_port(const struct server *s);
 void server_set_governor(struct server *s, struct governor *g);
 
 /* Serves until stopped, by server_stop or by SIGTERM or SIGINT (which are a server_stop with
- * reason 0).  Returns the reason that the first server_stop was given. */
+ * reason 0).  Returns the reason that the first server_stop was given, with both signals held on
+ * the calling thread: the rest of an orderly end is not cut short. */
 int server_run(struct server *s);
 
 /* Any thread or signal handler, until server_destroy: stops accepting, lets running turns end
