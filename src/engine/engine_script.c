@@ -115,12 +115,12 @@ static bool is_name(struct str s)
     return true;
 }
 
-/* The last text of the last user message that is a name; a tool result names "after_" + tool name's
- * script by its own text. */
-static struct str script_name(const struct message_request *req)
+/* The last text of the user that is a name, and the place of its message in *out_at. */
+static struct str script_name(const struct message_request *req, size_t *out_at)
 {
     for (size_t i = req->n_messages; i-- > 0;) {
         const struct message *m = &req->messages[i];
+        *out_at = i;
         for (size_t k = m->n_blocks; m->role == ROLE_USER && k-- > 0;)
             if (m->blocks[k].type == BLOCK_TEXT && is_name(m->blocks[k].text))
                 return m->blocks[k].text;
@@ -128,13 +128,21 @@ static struct str script_name(const struct message_request *req)
     return STR("");
 }
 
-static bool has_results(const struct message_request *req)
+static bool has_results(const struct message *m)
 {
-    const struct message *last = &req->messages[req->n_messages - 1];
-    for (size_t i = 0; i < last->n_blocks; i++)
-        if (last->blocks[i].type == BLOCK_TOOL_RESULT)
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (m->blocks[i].type == BLOCK_TOOL_RESULT)
             return true;
     return false;
+}
+
+/* How often tools ran since the message that names the script. */
+static unsigned count_rounds(const struct message_request *req, size_t named_at)
+{
+    unsigned n = 0;
+    for (size_t i = named_at + 1; i < req->n_messages; i++)
+        n += has_results(&req->messages[i]);
+    return n;
 }
 
 static enum status no_memory(struct error *err)
@@ -145,12 +153,17 @@ static enum status no_memory(struct error *err)
 static enum status load_script(struct engine_script *e, const struct message_request *req,
                                struct strbuf *out, struct error *err)
 {
-    struct str name = script_name(req);
+    size_t named_at = 0;
+    struct str name = script_name(req, &named_at);
+    unsigned n_rounds = count_rounds(req, named_at);
     struct strbuf path;
     strbuf_init(&path, 4096);
-    /* The turn after a tool ran plays NAME-after.script. */
-    strbuf_printf(&path, "%s/%.*s%s.script", e->dir, (int)name.len, name.ptr,
-                  has_results(req) ? "-after" : "");
+    strbuf_printf(&path, "%s/%.*s", e->dir, (int)name.len, name.ptr);
+    if (n_rounds > 0)
+        strbuf_append_str(&path, STR("-after"));
+    if (n_rounds > 1)
+        strbuf_printf(&path, "%u", n_rounds);
+    strbuf_append_str(&path, STR(".script"));
     enum status st = strbuf_status(&path);
     if (st == STATUS_OK)
         st = file_read(strbuf_cstr(&path), out, NULL);
@@ -200,8 +213,45 @@ static enum status fail_as(struct str rest, struct error *err)
     return st;
 }
 
-/* What the script says before it plays: prompt and cache sizes, a refusal, the cut. */
-static enum status read_preface(struct script_turn *t, struct error *err)
+static bool any_holds(const struct block *blocks, size_t n, struct str wanted)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct block *b = &blocks[i];
+        if ((b->type == BLOCK_TEXT && str_find(b->text, wanted) != SIZE_MAX) ||
+            (b->type == BLOCK_TOOL_REFERENCE && str_find(b->name, wanted) != SIZE_MAX))
+            return true;
+    }
+    return false;
+}
+
+/* Whether user or assistant said `text` (a JSON string), or a tool returned it. */
+static enum status expect_said(const struct message_request *req, struct str text,
+                               struct error *err)
+{
+    struct strbuf wanted;
+    strbuf_init(&wanted, SCRIPT_BYTES);
+    unquote(text, &wanted);
+    bool is_held = false;
+    for (size_t i = 0; i < req->n_messages && !is_held; i++) {
+        const struct message *m = &req->messages[i];
+        if (m->role == ROLE_SYSTEM)
+            continue;
+        is_held = any_holds(m->blocks, m->n_blocks, strbuf_str(&wanted));
+        for (size_t k = 0; k < m->n_blocks && !is_held; k++)
+            is_held = any_holds(m->blocks[k].content, m->blocks[k].n_content, strbuf_str(&wanted));
+    }
+    enum status st = wanted.failed ? no_memory(err)
+                     : is_held     ? STATUS_OK
+                                   : error_set(err, STATUS_INVALID, "expected in the messages: %s",
+                                               strbuf_cstr(&wanted));
+    strbuf_free(&wanted);
+    return st;
+}
+
+/* What the script says before it plays: prompt and cache sizes, what must have been said, a
+ * refusal, the cut. */
+static enum status read_preface(struct script_turn *t, const struct message_request *req,
+                                struct error *err)
 {
     uint32_t n_prompt = 1, n_cached = 0;
     for (;;) {
@@ -216,6 +266,10 @@ static enum status read_preface(struct script_turn *t, struct error *err)
             n_cached = number(rest);
         } else if (str_is(word, "split")) {
             t->split = number(rest);
+        } else if (str_is(word, "expect")) {
+            enum status st = expect_said(req, rest, err);
+            if (st != STATUS_OK)
+                return st;
         } else if (str_is(word, "refuse")) {
             return fail_as(rest, err);
         } else {
@@ -262,7 +316,7 @@ static enum status script_start(struct engine *engine, const struct message_requ
     pthread_mutex_unlock(&e->mutex);
     enum status st = load_script(e, req, &t->script, err);
     if (st == STATUS_OK)
-        st = read_preface(t, err);
+        st = read_preface(t, req, err);
     if (st != STATUS_OK) {
         script_finish(&t->base);
         return st;

@@ -1,7 +1,8 @@
 /* engine_script -- an engine that plays a script: for tests of the whole server without a model.
  *
- * The script is chosen by the request: the text of its last user message names a file `NAME.script`
- * in the script folder.  Lines of a script (see docs/TESTING.md):
+ * The script is chosen by the request: the last text of its user that is a name names a file
+ * `NAME.script` in the script folder, `NAME-after.script` once tools ran for it,
+ * `NAME-after2.script` once they ran again, and so on.  Lines of a script (see docs/TESTING.md):
  *   text "..."            a text delta (JSON string); opens a text block where none is open
  *   thinking "..."        likewise; `signature "..."` closes it
  *   tool ID NAME          opens a tool block;  input "..."  a piece of its JSON
@@ -9,6 +10,7 @@
  *   wait NAME             until POST /test/release?NAME (only with --engine script), or cancel
  *   fail TYPE "message"   ends with EVENT_FAILED;  refuse STATUS "message"  fails in start()
  *   read N                so much of the prompt is read from here on; before, the turn waits
+ *   expect "..."          the turn is refused unless the conversation holds this text
  *   prompt N / cached N   what is reported as prompt and cache tokens
  *   done REASON           ends (end_turn, max_tokens, tool_use, stop_sequence "...") */
 #pragma once

@@ -89,6 +89,13 @@ static void free_request(struct request *r)
 
 #define SAY(name) "{\"role\":\"user\",\"content\":\"" name "\"}"
 
+/* A tool ran: the call of an assistant, and the result that the user's client sends back. */
+#define RAN(content)                                                                               \
+    "{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"N\","     \
+    "\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":"   \
+    "\"t\","                                                                                       \
+    "\"content\":" content "}]}"
+
 static enum status start(struct fixture *f, struct request *r, struct turn **out, uint32_t *n,
                          struct error *err)
 {
@@ -204,15 +211,16 @@ static void test_engine_script__the_last_words_of_the_user_choose_it(void **stat
         {"{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"two\"},"
          "{\"type\":\"text\",\"text\":\"../x\"}]}",
          2},
-        {SAY("one") ",{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\","
-                    "\"name\":\"N\",\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":"
-                    "\"tool_result\",\"tool_use_id\":\"t\",\"content\":\"two\"}]}",
-         3},
+        {SAY("one") "," RAN("\"two\""), 3},
+        {SAY("one") "," RAN("\"two\"") "," RAN("\"two\""), 4},
+        {SAY("one") "," RAN("\"two\"") "," SAY("Go on."), 3},
+        {SAY("one") "," RAN("\"two\"") "," SAY("two"), 2},
     };
     struct fixture *f = *state;
     write_script(f, "one", "prompt 1\n");
     write_script(f, "two", "prompt 2\n");
     write_script(f, "one-after", "prompt 3\n");
+    write_script(f, "one-after2", "prompt 4\n");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct request r;
         struct error err = {0};
@@ -225,6 +233,7 @@ static void test_engine_script__the_last_words_of_the_user_choose_it(void **stat
     remove_script(f, "one");
     remove_script(f, "two");
     remove_script(f, "one-after");
+    remove_script(f, "one-after2");
 }
 
 static void test_engine_script__refuses_as_the_script_says_or_for_want_of_one(void **state)
@@ -241,6 +250,43 @@ static void test_engine_script__refuses_as_the_script_says_or_for_want_of_one(vo
     remove_script(f, "one");
     assert_int_equal(start(f, &r, &t, &n, &err), STATUS_INVALID);
     free_request(&r);
+}
+
+static void test_engine_script__expects_what_was_said_or_came_back(void **state)
+{
+    static const struct {
+        const char *messages;
+        enum status st;
+    } cases[] = {
+        {SAY("a b\\nc") "," SAY("one"), STATUS_OK},
+        {SAY("one") ",{\"role\":\"assistant\",\"content\":\"b\\nc\"}", STATUS_OK},
+        {SAY("one") "," RAN("\"b\\nc\"") "," SAY("one"), STATUS_OK},
+        {SAY("b c") "," SAY("one"), STATUS_INVALID},
+        {"{\"role\":\"system\",\"content\":\"b\\nc\"}," SAY("one"), STATUS_INVALID},
+    };
+    struct fixture *f = *state;
+    write_script(f, "one", "expect \"b\\nc\"\n");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct request r;
+        struct error err = {0};
+        uint32_t n;
+        read_request(&r, cases[i].messages);
+        assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), cases[i].st);
+        free_request(&r);
+    }
+    write_script(f, "one", "expect loaded\n");
+    struct request r;
+    struct error err = {0};
+    uint32_t n;
+    read_request(&r,
+                 RAN("[{\"type\":\"tool_reference\",\"tool_name\":\"is_loaded\"}]") "," SAY("one"));
+    assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_OK);
+    free_request(&r);
+    read_request(&r, SAY("one"));
+    assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_INVALID);
+    CHECK_STR(str_from(err.message), "expected in the messages: loaded");
+    free_request(&r);
+    remove_script(f, "one");
 }
 
 static void test_engine_script__waits_until_it_is_let_go(void **state)
@@ -311,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_engine_script__counts_what_the_script_says),
         cmocka_unit_test(test_engine_script__the_last_words_of_the_user_choose_it),
         cmocka_unit_test(test_engine_script__refuses_as_the_script_says_or_for_want_of_one),
+        cmocka_unit_test(test_engine_script__expects_what_was_said_or_came_back),
         cmocka_unit_test(test_engine_script__waits_until_it_is_let_go),
         cmocka_unit_test(test_engine_script__a_cancelled_wait_ends_at_once),
     };
