@@ -159,8 +159,8 @@ def parse_events(data):
     return events
 
 
-def script_server(*options, **more):
-    return Server("--engine", f"script:{SCRIPTS}", "--test-routes", *options, **more)
+def script_server(*options, scripts=SCRIPTS, **more):
+    return Server("--engine", f"script:{scripts}", "--test-routes", *options, **more)
 
 
 def message(text, **more):
