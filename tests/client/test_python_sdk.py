@@ -1,7 +1,20 @@
-"""The official Python SDK against the scripted engine: its own accumulator, errors and helpers."""
+"""The official Python SDK: its stream helper, tool runner, parse helper and errors."""
+from typing import Literal
+
 import anthropic
+import pydantic
 import pytest
-from support.pensieve_server import KEY, script_server
+from support.pensieve_server import KEY, Server, model_path, script_server
+
+
+class Fruit(pydantic.BaseModel):
+    name: str
+    count: int
+
+
+class Animal(pydantic.BaseModel):
+    is_mammal: bool
+    legs: Literal["none", "two", "four"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +77,63 @@ def test_tools(client):
     assert [c.input for c in calls] == [{"path": "a.c"}, {"command": "ls"}]
 
 
+@anthropic.beta_tool(name="Read")
+def read(path: str) -> str:
+    """Reads a file.
+
+    Args:
+        path: Where it is.
+    """
+    return f"the text of {path}"
+
+
+@anthropic.beta_tool(name="Bash")
+def bash(command: str) -> str:
+    """Runs a command.
+
+    Args:
+        command: What to run.
+    """
+    return f"ran {command}"
+
+
+def test_the_tool_runner_runs_what_is_called_and_sends_it_back(client):
+    runner = client.beta.messages.tool_runner(**ask("tools"), tools=[read, bash])
+    first, last = list(runner)
+    assert [b.type for b in first.content] == ["thinking", "text", "tool_use", "tool_use"]
+    assert last.content[0].text == "Both ran."
+
+
+def test_the_streaming_tool_runner_does_the_same(client):
+    runner = client.beta.messages.tool_runner(**ask("tools"), tools=[read, bash], stream=True)
+    texts = ["".join(stream.text_stream) for stream in runner]
+    assert texts == ["I will read.", "Both ran."]
+
+
+def test_a_tool_that_fails_is_told_to_the_model(client):
+    @anthropic.beta_tool(name="Bash")
+    def broken(command: str) -> str:
+        """Runs a command."""
+        raise anthropic.lib.tools.ToolError(f"cannot, so nobody ran {command}")
+
+    runner = client.beta.messages.tool_runner(**ask("tools"), tools=[read, broken])
+    assert runner.until_done().content[0].text == "Both ran."
+
+
+@pytest.mark.parametrize("where", ["messages", "beta"])
+def test_parse_returns_what_the_schema_says(client, where):
+    messages = {"messages": client.messages, "beta": client.beta.messages}[where]
+    assert messages.parse(**ask("fruit"), output_format=Fruit).parsed_output == Fruit(
+        name="apple", count=3)
+    with messages.stream(**ask("fruit"), output_format=Fruit) as stream:
+        assert stream.get_final_message().parsed_output == Fruit(name="apple", count=3)
+
+
+def test_parse_refuses_what_is_no_json(client):
+    with pytest.raises(pydantic.ValidationError):
+        client.messages.parse(**ask("hello"), output_format=Fruit)
+
+
 def test_count_and_models(client):
     assert client.messages.count_tokens(
         model="claude-x", messages=[{"role": "user", "content": "hello"}]).input_tokens == 10
@@ -89,3 +159,27 @@ def test_an_error_in_the_stream_is_raised(client):
     with pytest.raises(anthropic.APIStatusError):
         with client.messages.stream(**ask("failmid")) as stream:
             stream.until_done()
+
+
+@pytest.fixture(scope="module")
+def real():
+    with Server("--model", model_path("qwen2.5-coder:0.5b"), "--ctx", "8192") as server:
+        server.wait_ready()
+        yield anthropic.Anthropic(base_url=server.url, api_key=KEY, max_retries=0)
+
+
+def test_a_real_models_answer_is_held_to_the_schema(real):
+    """Nothing in the question says that JSON is wanted."""
+    asked = ask("How many legs has a horse?")
+    assert isinstance(real.messages.parse(**asked, output_format=Animal).parsed_output, Animal)
+    with real.messages.stream(**asked, output_format=Animal) as stream:
+        assert isinstance(stream.get_final_message().parsed_output, Animal)
+
+
+def test_a_real_model_calls_a_tool_through_the_runner(real):
+    """It has to call one, so that this does not hang on what so small a model likes to do."""
+    runner = real.beta.messages.tool_runner(
+        **ask("Run the command `ls /data` with the Bash tool."), tools=[bash], max_iterations=2,
+        tool_choice={"type": "any"}, extra_body={"temperature": 0})
+    calls = [b for message in runner for b in message.content if b.type == "tool_use"]
+    assert calls and all(isinstance(call.input["command"], str) for call in calls)

@@ -1,4 +1,5 @@
-"""The official TypeScript SDK: its stream helper, tool runner and errors (typescript_sdk.cjs)."""
+"""The official TypeScript SDK: its stream helper, tool runner, parse helper and errors
+(typescript_sdk.cjs)."""
 import os
 import pathlib
 import re
@@ -34,11 +35,11 @@ def passed(report):
 def test_against_the_scripted_engine():
     with script_server() as server:
         report = run_sdk(server)
-    assert passed(report) == 14, report
+    assert passed(report) == 17, report
 
 
 def test_against_a_real_model():
     with Server("--model", model_path("qwen2.5-coder:0.5b"), "--ctx", "8192") as server:
         server.wait_ready()
         report = run_sdk(server, PENSIEVE_TEST_MODEL="yes")
-    assert passed(report) == 2, report
+    assert passed(report) == 3, report

@@ -10,6 +10,7 @@ const { test } = require("node:test");
 const sdk = createRequire(path.join(process.env.PENSIEVE_TEST_SDK, "package.json"));
 const { Anthropic } = sdk("@anthropic-ai/sdk");
 const { betaTool } = sdk("@anthropic-ai/sdk/helpers/beta/json-schema");
+const { jsonSchemaOutputFormat } = sdk("@anthropic-ai/sdk/helpers/json-schema");
 
 const url = process.env.PENSIEVE_TEST_URL;
 const real = process.env.PENSIEVE_TEST_MODEL !== undefined;
@@ -43,6 +44,12 @@ function shellTool(run) {
     inputSchema: { type: "object", properties: { command: { type: "string" } },
                    required: ["command"] },
   });
+}
+
+function format(properties) {
+  return { output_config: { format: jsonSchemaOutputFormat({
+    type: "object", properties, required: Object.keys(properties), additionalProperties: false,
+  }) } };
 }
 
 test("create returns the reply", scripted, async () => {
@@ -93,6 +100,37 @@ for (const streamed of [false, true]) {
     assert.ok(whole.every((body) => body.tools.length === 1));
   });
 }
+
+test("the tool runner runs two calls of one reply", scripted, async () => {
+  const { client } = recordingClient();
+  const runner = client.beta.messages.toolRunner(ask("tools", {
+    tools: [
+      betaTool({ name: "Read", description: "Reads a file.",
+                 inputSchema: { type: "object", properties: { path: { type: "string" } },
+                                required: ["path"] },
+                 run: (input) => `the text of ${input.path}` }),
+      shellTool(({ command }) => `ran ${command}`),
+    ],
+  }));
+  assert.equal((await runner.runUntilDone()).content[0].text, "Both ran.");
+});
+
+const fruit = format({ name: { type: "string" }, count: { type: "integer" } });
+
+test("parse returns what the schema says", scripted, async () => {
+  const { client } = recordingClient();
+  for (const messages of [client.messages, client.beta.messages]) {
+    const whole = await messages.parse(ask("fruit", fruit));
+    assert.deepEqual(whole.parsed_output, { name: "apple", count: 3 });
+    const streamed = await messages.stream(ask("fruit", fruit)).finalMessage();
+    assert.deepEqual(streamed.parsed_output, whole.parsed_output);
+  }
+});
+
+test("parse refuses what is no JSON", scripted, async () => {
+  const { client } = recordingClient();
+  await assert.rejects(client.messages.parse(ask("hello", fruit)), Anthropic.AnthropicError);
+});
 
 // This SDK closes the brackets of half an input by itself, so only an error keeps half a Write from
 // being run.
@@ -162,6 +200,15 @@ test("a real model streams an answer whose usage is the count", weights, async (
   const { input_tokens, cache_read_input_tokens, cache_creation_input_tokens } = answer.usage;
   assert.equal(input_tokens + cache_read_input_tokens + cache_creation_input_tokens,
                count.input_tokens);
+});
+
+test("a real model's answer is held to the schema", weights, async () => {
+  const { client } = recordingClient();
+  const { parsed_output } = await client.messages.parse(ask("How many legs has a horse?", format({
+    is_mammal: { type: "boolean" }, legs: { enum: ["none", "two", "four"] },
+  })));
+  assert.equal(typeof parsed_output.is_mammal, "boolean");
+  assert.ok(["none", "two", "four"].includes(parsed_output.legs));
 });
 
 test("a real model calls a tool through the runner", weights, async () => {
