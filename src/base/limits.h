@@ -43,6 +43,10 @@ enum {
     LIMIT_REPLY_BYTES = 16 * 1024 * 1024,  /* what one turn may say */
     LIMIT_GRAMMAR_BYTES = 1024 * 1024,
 
+    /* The tool search (servertools). */
+    LIMIT_TOOL_PATTERN_CHARACTERS = 200,         /* as the hosted API has it */
+    LIMIT_TOOL_SEARCH_STEPS = 100 * 1000 * 1000, /* of one search: 0.1 to 2 s */
+
     /* Turns (server, sched). */
     LIMIT_TURNS = 64,        /* admitted at once, running or waiting; more get 529 */
     LIMIT_SHORT_QUEUE = 256, /* requests waiting for a short worker; more get 529 */
