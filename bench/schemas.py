@@ -12,7 +12,13 @@ Each is sent as the one tool of a request, with `tool_choice` (--choice), temper
 Counted for each model: calls that are valid against their schema, that are not, requests that failed,
 replies without a call (only --choice auto may have them), and calls that ended with an error because
 the window cut them.  Prints what was wrong with each bad call and exits 1 if there was one, or a failed
-request.  Needs the `anthropic` and `jsonschema` packages.
+request.
+
+With --speed, nothing is judged: each of the schemas is asked for twice, with the call held to the schema
+and as free text (`tool_choice` none) of the same prompt, which has been read before; told is the ratio of
+tokens a second over all of them.
+
+Needs the `anthropic` and `jsonschema` packages.
 """
 import argparse
 import collections
@@ -145,18 +151,25 @@ class Generator:
         return {"$ref": f"#/$defs/{name}"}
 
 
-def ask(client, schema, args):
-    """The tool calls of one reply and its stop reason."""
-    choice = {"tool": {"type": "tool", "name": "record"}, "any": {"type": "any"},
-              "auto": {"type": "auto"}}[args.choice]
+CHOICES = {"tool": {"type": "tool", "name": "record"}, "any": {"type": "any"},
+           "auto": {"type": "auto"}, "none": {"type": "none"}}
+
+
+def answer(client, schema, choice, max_tokens):
+    """One reply, as a message."""
     with client.messages.stream(
-            model="claude-local", max_tokens=args.max_tokens,
+            model="claude-local", max_tokens=max_tokens,
             system="Call the tool `record` with values of your own, as short as they may be.",
             messages=[{"role": "user", "content": "Record something."}],
             tools=[{"name": "record", "description": "Records something.",
                     "input_schema": schema}],
-            tool_choice=choice, extra_body={"temperature": 1}) as stream:
-        message = stream.get_final_message()
+            tool_choice=CHOICES[choice], extra_body={"temperature": 1}) as stream:
+        return stream.get_final_message()
+
+
+def ask(client, schema, args):
+    """The tool calls of one reply, and the reply."""
+    message = answer(client, schema, args.choice, args.max_tokens)
     return [block.input for block in message.content if block.type == "tool_use"], message
 
 
@@ -199,6 +212,25 @@ def run(client, args, label):
     return counts["invalid"] + counts["failed"] + missing
 
 
+def compare_speed(client, args, label):
+    tokens, seconds = collections.Counter(), collections.Counter()
+    for n in range(args.first, args.first + args.schemas):
+        schema = Generator(n).schema()
+        for choice in ("none", args.choice) if n % 2 else (args.choice, "none"):
+            try:
+                answer(client, schema, choice, 1)
+                begin = time.monotonic()
+                message = answer(client, schema, choice, args.max_tokens)
+            except anthropic.APIStatusError:
+                continue  # a call that the window cut, or that went round in circles
+            seconds[choice] += time.monotonic() - begin
+            tokens[choice] += message.usage.output_tokens
+    held, free = (tokens[c] / seconds[c] for c in (args.choice, "none"))
+    print(f"{label}: held to the schema {held:.1f} tokens/s ({tokens[args.choice]} tokens), free "
+          f"{free:.1f} ({tokens['none']}): {held / free:.3f}", flush=True)
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--url", help="a server that runs already")
@@ -206,6 +238,7 @@ def main():
     parser.add_argument("--model", action="append", default=[], help="once for each model")
     parser.add_argument("--schemas", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="the number of the first schema")
+    parser.add_argument("--speed", action="store_true", help="compare with free text instead")
     parser.add_argument("--choice", choices=("tool", "any", "auto"), default="tool")
     parser.add_argument("--max-tokens", type=int, default=400)
     parser.add_argument("--window", type=int, default=4096)
@@ -214,8 +247,9 @@ def main():
     def client_of(url):
         return anthropic.Anthropic(base_url=url, api_key=servers.KEY, max_retries=0, timeout=600)
 
+    work = compare_speed if args.speed else run
     if args.url:
-        return 1 if run(client_of(args.url), args, args.url) else 0
+        return 1 if work(client_of(args.url), args, args.url) else 0
     if not args.pensieve or not args.model:
         parser.error("either --url, or --pensieve and --model")
     bad = 0
@@ -223,7 +257,7 @@ def main():
         for model in args.model:
             log = pathlib.Path(folder) / "server.log"
             with servers.Pensieve(args.pensieve, model, args.window, log) as server:
-                bad += run(client_of(server.url), args, model)
+                bad += work(client_of(server.url), args, model)
     return 1 if bad else 0
 
 

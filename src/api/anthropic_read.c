@@ -82,7 +82,7 @@ static enum status read_messages(const struct reader *r, const struct json *body
             return st;
     }
     req->n_messages = json_length(list);
-    return STATUS_OK;
+    return read_rounds(r, req);
 }
 
 static enum status read_system(const struct reader *r, const struct json *body,
@@ -228,9 +228,19 @@ enum status anthropic_read(const struct json *body, enum anthropic_endpoint endp
 {
     static enum status (*const parts[])(const struct reader *r, const struct json *body,
                                         struct message_request *req) = {
-        read_model,       read_messages,      read_system,        read_tools,
-        read_tool_choice, read_sampling,      read_thinking_mode, read_stops,
-        read_stream,      read_output_format, read_effort,        read_context_edits,
+        read_model,
+        read_messages,
+        read_system,
+        read_tools,
+        read_tool_choice,
+        read_sampling,
+        read_thinking_mode,
+        read_stops,
+        read_stream,
+        read_output_format,
+        read_effort,
+        read_context_edits,
+        read_compaction_config,
     };
     struct reader r = {.arena = arena, .err = err};
     if (json_type(body) != JSON_OBJECT)

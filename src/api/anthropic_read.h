@@ -19,3 +19,14 @@ enum anthropic_endpoint {
 MUST_USE enum status anthropic_read(const struct json *body, enum anthropic_endpoint endpoint,
                                     struct arena *arena, struct message_request *out,
                                     struct error *err);
+
+/* What a server's tool answered, as it comes back in a later request: `block` is the whole block,
+ * such as {"type":"web_search_tool_result",...}; *out becomes a TOOL_RESULT.  `block` and `arena`
+ * must outlive it. */
+MUST_USE enum status anthropic_read_server_result(const struct json *block, struct arena *arena,
+                                                  struct block *out, struct error *err);
+
+/* What the model reads in the place of a conversation of which only `summary` is left (borrowed).
+ * STATUS_TOO_LARGE where the arena is full. */
+MUST_USE enum status anthropic_summary_message(struct str summary, struct arena *arena,
+                                               struct message *out);

@@ -1,8 +1,7 @@
 /* anthropic_read_edits -- context_management: what a client wants taken out of a long conversation.
  *
- * Fields and defaults follow https://docs.claude.com/en/docs/build-with-claude/context-editing.
- * Edits of other types (compaction) are accepted and left out: the client's own way of keeping
- * under its limit then does the work. */
+ * Fields and defaults follow https://docs.claude.com/en/docs/build-with-claude/context-editing and
+ * .../compaction.  Edits of types that are not known are accepted and left out. */
 #include "api/anthropic_read_fields.h"
 #include "base/limits.h"
 
@@ -10,6 +9,7 @@ enum {
     DEFAULT_TRIGGER_TOKENS = 100 * 1000,
     DEFAULT_KEPT_TOOL_USES = 3,
     DEFAULT_KEPT_THINKING_TURNS = 1,
+    DEFAULT_COMPACTION_TOKENS = 150 * 1000,
 };
 
 /* {"type": ..., "value": n}, where `unit` is the one type that is possible, or `other` (NULL for
@@ -109,6 +109,17 @@ static enum status read_thinking_edit(const struct reader *r, const struct json 
     return read_amount(r, v, at, "keep", "thinking_turns", NULL, &out->keep, NULL);
 }
 
+static enum status read_compact(const struct reader *r, const struct json *v,
+                                const struct json_path *at, struct compaction *out)
+{
+    *out = (struct compaction){.is_wanted = true, .trigger = DEFAULT_COMPACTION_TOKENS};
+    enum status st = read_amount(r, v, at, "trigger", "input_tokens", NULL, &out->trigger, NULL);
+    if (st == STATUS_OK)
+        st = read_bool(r, v, at, "pause_after_compaction", &out->pauses);
+    return st == STATUS_OK ? read_string(r, v, at, "instructions", OPTIONAL, &out->instructions)
+                           : st;
+}
+
 static enum status read_edit(const struct reader *r, const struct json *v,
                              const struct json_path *at, struct message_request *req)
 {
@@ -124,6 +135,8 @@ static enum status read_edit(const struct reader *r, const struct json *v,
         st = read_tool_uses(r, v, at, out);
     else if (str_is(type, "clear_thinking_20251015"))
         st = read_thinking_edit(r, v, at, out);
+    else if (str_is(type, "compact_20260112"))
+        return read_compact(r, v, at, &req->compaction);
     else
         return STATUS_OK;
     req->n_edits++;
@@ -150,4 +163,23 @@ enum status read_context_edits(const struct reader *r, const struct json *body,
         st = read_edit(r, it.value, &item, req);
     }
     return st;
+}
+
+/* The member `compaction`: the conversation is summed up at once, and that is the whole answer. */
+enum status read_compaction_config(const struct reader *r, const struct json *body,
+                                   struct message_request *req)
+{
+    const struct json_path at = {.key = "compaction"};
+    const struct json *v;
+    struct str type = {0};
+    enum status st = read_object(r, body, NULL, "compaction", OPTIONAL, &v);
+    if (st != STATUS_OK || v == NULL)
+        return st;
+    st = read_string(r, v, &at, "type", REQUIRED, &type);
+    if (st == STATUS_OK && !str_is(type, "summarize"))
+        return fail_at(r, &at, "type", "Input should be 'summarize'");
+    req->compaction = (struct compaction){.is_wanted = true, .pauses = true};
+    return st == STATUS_OK
+               ? read_string(r, v, &at, "instructions", OPTIONAL, &req->compaction.instructions)
+               : st;
 }

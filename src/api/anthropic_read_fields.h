@@ -72,12 +72,24 @@ MUST_USE enum status read_content(const struct reader *r, const struct json *val
                                   const struct json_path *at, enum place place, struct block **out,
                                   size_t *out_n);
 
+/* The block of a tool that a server ran, whatever its type; and a `compaction`.
+ * (anthropic_read_results.c) */
+MUST_USE enum status read_server_result(const struct reader *r, const struct json *v,
+                                        const struct json_path *at, struct block *b);
+MUST_USE enum status read_compaction(const struct reader *r, const struct json *v,
+                                     const struct json_path *at, struct block *b);
+
+/* After all messages: see the head of anthropic_read_rounds.c. */
+MUST_USE enum status read_rounds(const struct reader *r, struct message_request *req);
+
 /* tools, and tool_choice, which names one of them.  (anthropic_read_tools.c) */
 MUST_USE enum status read_tools(const struct reader *r, const struct json *body,
                                 struct message_request *req);
 MUST_USE enum status read_tool_choice(const struct reader *r, const struct json *body,
                                       struct message_request *req);
 
-/* context_management.  (anthropic_read_edits.c) */
+/* context_management and compaction.  (anthropic_read_edits.c) */
 MUST_USE enum status read_context_edits(const struct reader *r, const struct json *body,
                                         struct message_request *req);
+MUST_USE enum status read_compaction_config(const struct reader *r, const struct json *body,
+                                            struct message_request *req);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "api/anthropic_read_fields.h"
+#include "api/published_tools.h"
 #include "base/limits.h"
 
 static bool is_good_name(struct str name)
@@ -20,16 +21,30 @@ static bool is_good_name(struct str name)
     return true;
 }
 
-/* A tool that the server would have to run; we keep its name and type only.  Some kinds, such as
- * sets of tools of a server, have no name of their own. */
-static enum status read_server_tool(const struct reader *r, const struct json *v,
-                                    const struct json_path *at, struct tool *out)
+static enum status check_name(const struct reader *r, const struct json_path *at, struct str name)
 {
-    out->schema_json = STR("{}");
-    enum status st = read_string(r, v, at, "name", OPTIONAL, &out->name);
+    if (is_good_name(name))
+        return STATUS_OK;
+    return fail_at(r, at, "name",
+                   "String should have 1 to %d characters, each a letter, digit, '_' or '-'",
+                   LIMIT_TOOL_NAME_BYTES);
+}
+
+/* A tool that is named by its type.  Some kinds that are not known here, such as sets of tools of a
+ * server, have no name of their own. */
+static enum status read_typed_tool(const struct reader *r, const struct json *v,
+                                   const struct json_path *at, struct tool *out)
+{
+    const struct published_tool *known = published_tool_find(out->type);
+    out->kind = known != NULL ? known->kind : TOOL_FOREIGN;
+    out->schema_json = known != NULL ? str_from(known->schema_json) : STR("{}");
+    out->description = known != NULL ? str_from(known->description) : STR("");
+    enum status st = read_string(r, v, at, "name", known != NULL ? REQUIRED : OPTIONAL, &out->name);
     if (st == STATUS_OK && out->name.len == 0)
         out->name = out->type;
-    return st;
+    if (st == STATUS_OK && known != NULL)
+        st = check_name(r, at, out->name);
+    return st == STATUS_OK ? read_json_text(r, v, &out->declared_json) : st;
 }
 
 static enum status read_tool(const struct reader *r, const struct json *v,
@@ -45,14 +60,12 @@ static enum status read_tool(const struct reader *r, const struct json *v,
     if (out->type.len == 0)
         out->type = STR("custom");
     if (!str_is(out->type, "custom"))
-        return read_server_tool(r, v, at, out);
+        return read_typed_tool(r, v, at, out);
 
     const struct json *schema;
     st = read_string(r, v, at, "name", REQUIRED, &out->name);
-    if (st == STATUS_OK && !is_good_name(out->name))
-        return fail_at(r, at, "name",
-                       "String should have 1 to %d characters, each a letter, digit, '_' or '-'",
-                       LIMIT_TOOL_NAME_BYTES);
+    if (st == STATUS_OK)
+        st = check_name(r, at, out->name);
     if (st == STATUS_OK)
         st = read_string(r, v, at, "description", OPTIONAL, &out->description);
     if (st == STATUS_OK)

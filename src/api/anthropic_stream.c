@@ -42,7 +42,7 @@ void anthropic_stream_begin(struct anthropic_stream *s, const char *id, struct s
     s->state = ANTHROPIC_STREAM_IDLE;
     struct strbuf usage, json;
     strbuf_init(&usage, 1024);
-    anthropic_usage_print(&(struct usage){.input_tokens = prompt_tokens}, &usage);
+    anthropic_usage_print(&(struct usage){.input_tokens = prompt_tokens}, NULL, &usage);
     json_init(&json);
     struct json_out w;
     json_out_begin(&w, &json);
@@ -77,6 +77,45 @@ void anthropic_stream_ping(struct anthropic_stream *s, struct strbuf *out)
         sse_write(out, "ping", STR("{\"type\":\"ping\"}"));
 }
 
+/* The block as it is before its deltas. */
+static void print_start(struct json_out *w, const struct event *ev)
+{
+    if (ev->block == EVENT_BLOCK_SERVER_RESULT) {
+        json_raw(w, ev->json);
+        return;
+    }
+    json_object_begin(w);
+    switch (ev->block) {
+    case EVENT_BLOCK_TEXT:
+        json_field_cstr(w, "type", "text");
+        json_field_cstr(w, "text", "");
+        break;
+    case EVENT_BLOCK_THINKING:
+        json_field_cstr(w, "type", "thinking");
+        json_field_cstr(w, "thinking", "");
+        json_field_cstr(w, "signature", "");
+        break;
+    case EVENT_BLOCK_TOOL_USE:
+    case EVENT_BLOCK_SERVER_TOOL_USE:
+        json_field_cstr(w, "type",
+                        ev->block == EVENT_BLOCK_TOOL_USE ? "tool_use" : "server_tool_use");
+        json_field_str(w, "id", ev->id);
+        json_field_str(w, "name", ev->name);
+        json_key(w, "input");
+        json_object_begin(w);
+        json_object_end(w);
+        break;
+    case EVENT_BLOCK_COMPACTION:
+        json_field_cstr(w, "type", "compaction");
+        json_key(w, "content");
+        json_null(w);
+        break;
+    case EVENT_BLOCK_SERVER_RESULT:
+        break;
+    }
+    json_object_end(w);
+}
+
 static void start_block(struct anthropic_stream *s, const struct event *ev, struct strbuf *out)
 {
     INVARIANT(s->state == ANTHROPIC_STREAM_IDLE);
@@ -90,32 +129,11 @@ static void start_block(struct anthropic_stream *s, const struct event *ev, stru
     json_field_cstr(&w, "type", "content_block_start");
     json_field_int(&w, "index", s->index);
     json_key(&w, "content_block");
-    json_object_begin(&w);
-    switch (ev->block) {
-    case EVENT_BLOCK_TEXT:
-        json_field_cstr(&w, "type", "text");
-        json_field_cstr(&w, "text", "");
-        break;
-    case EVENT_BLOCK_THINKING:
-        json_field_cstr(&w, "type", "thinking");
-        json_field_cstr(&w, "thinking", "");
-        json_field_cstr(&w, "signature", "");
-        break;
-    case EVENT_BLOCK_TOOL_USE:
-        json_field_cstr(&w, "type", "tool_use");
-        json_field_str(&w, "id", ev->id);
-        json_field_str(&w, "name", ev->name);
-        json_key(&w, "input");
-        json_object_begin(&w);
-        json_object_end(&w);
-        break;
-    }
-    json_object_end(&w);
+    print_start(&w, ev);
     json_object_end(&w);
     json_out_end(&w);
     emit(out, "content_block_start", &json);
 }
-
 /* A content_block_delta whose delta is {"type": type, member: text}. */
 static void delta(struct anthropic_stream *s, const char *type, const char *member, struct str text,
                   struct strbuf *out)
@@ -173,7 +191,7 @@ static void end_message(struct anthropic_stream *s, const struct event *ev, stru
     s->state = ANTHROPIC_STREAM_ENDED;
     struct strbuf usage, json;
     strbuf_init(&usage, 1024);
-    anthropic_usage_print(&ev->usage, &usage);
+    anthropic_usage_print(&ev->usage, ev->work, &usage);
     json_init(&json);
     struct json_out w;
     json_out_begin(&w, &json);
@@ -228,6 +246,9 @@ void anthropic_stream_feed(struct anthropic_stream *s, const struct event *ev,
         break;
     case EVENT_TOOL_INPUT:
         delta(s, "input_json_delta", "partial_json", ev->text, out);
+        break;
+    case EVENT_SUMMARY:
+        delta(s, "compaction_delta", "content", ev->text, out);
         break;
     case EVENT_BLOCK_STOP:
         stop_block(s, ev, out);

@@ -17,24 +17,64 @@ const char *anthropic_stop_reason(enum stop_reason reason)
         return "tool_use";
     case STOP_CONTEXT_WINDOW:
         return "model_context_window_exceeded";
+    case STOP_PAUSE:
+        return "pause_turn";
+    case STOP_COMPACTION:
+        return "compaction";
     }
     return "end_turn";
 }
 
-void anthropic_usage_print(const struct usage *u, struct strbuf *out)
+/* The counts, as members of an object that is open. */
+static void print_counts(struct json_out *w, const struct usage *u)
+{
+    json_field_int(w, "input_tokens", u->input_tokens);
+    json_field_int(w, "cache_creation_input_tokens", u->cache_creation_tokens);
+    json_field_int(w, "cache_read_input_tokens", u->cache_read_tokens);
+    json_key(w, "cache_creation");
+    json_object_begin(w);
+    json_field_int(w, "ephemeral_5m_input_tokens", u->cache_creation_tokens);
+    json_field_int(w, "ephemeral_1h_input_tokens", 0);
+    json_object_end(w);
+    json_field_int(w, "output_tokens", u->output_tokens);
+}
+
+static void print_iteration(struct json_out *w, const char *type, const struct usage *u)
+{
+    json_object_begin(w);
+    json_field_cstr(w, "type", type);
+    print_counts(w, u);
+    json_object_end(w);
+}
+
+static void print_work(struct json_out *w, const struct usage *u, const struct server_work *work)
+{
+    if (work->n_web_searches + work->n_web_fetches > 0) {
+        json_key(w, "server_tool_use");
+        json_object_begin(w);
+        json_field_int(w, "web_search_requests", work->n_web_searches);
+        json_field_int(w, "web_fetch_requests", work->n_web_fetches);
+        json_object_end(w);
+    }
+    if (work->has_compaction) {
+        json_key(w, "iterations");
+        json_array_begin(w);
+        print_iteration(w, "compaction", &work->compaction);
+        if (u->output_tokens > 0)
+            print_iteration(w, "message", u);
+        json_array_end(w);
+    }
+}
+
+void anthropic_usage_print(const struct usage *u, const struct server_work *work,
+                           struct strbuf *out)
 {
     struct json_out w;
     json_out_begin(&w, out);
     json_object_begin(&w);
-    json_field_int(&w, "input_tokens", u->input_tokens);
-    json_field_int(&w, "cache_creation_input_tokens", u->cache_creation_tokens);
-    json_field_int(&w, "cache_read_input_tokens", u->cache_read_tokens);
-    json_key(&w, "cache_creation");
-    json_object_begin(&w);
-    json_field_int(&w, "ephemeral_5m_input_tokens", u->cache_creation_tokens);
-    json_field_int(&w, "ephemeral_1h_input_tokens", 0);
-    json_object_end(&w);
-    json_field_int(&w, "output_tokens", u->output_tokens);
+    print_counts(&w, u);
+    if (work != NULL)
+        print_work(&w, u, work);
     json_field_cstr(&w, "service_tier", "standard");
     json_object_end(&w);
     json_out_end(&w);
@@ -84,9 +124,13 @@ static void begin_block(struct anthropic_message *m, const struct event *ev)
     m->first = false;
     m->kind = ev->block;
     strbuf_clear(&m->text);
-    if (ev->block != EVENT_BLOCK_TOOL_USE)
+    if (ev->block == EVENT_BLOCK_SERVER_RESULT)
+        strbuf_append_str(&m->content, ev->json);
+    if (ev->block != EVENT_BLOCK_TOOL_USE && ev->block != EVENT_BLOCK_SERVER_TOOL_USE)
         return;
-    strbuf_append_cstr(&m->content, "{\"type\":\"tool_use\",\"id\":\"");
+    strbuf_append_cstr(&m->content, ev->block == EVENT_BLOCK_TOOL_USE
+                                        ? "{\"type\":\"tool_use\",\"id\":\""
+                                        : "{\"type\":\"server_tool_use\",\"id\":\"");
     json_escape(&m->content, ev->id);
     strbuf_append_cstr(&m->content, "\",\"name\":\"");
     json_escape(&m->content, ev->name);
@@ -114,6 +158,19 @@ static void print_input(struct strbuf *out, struct str text)
     json_doc_free(doc);
 }
 
+/* "" is no summary: one that failed is null, as in the hosted API. */
+static void print_summary(struct strbuf *out, struct str text)
+{
+    strbuf_append_cstr(out, "{\"type\":\"compaction\",\"content\":");
+    if (text.len > 0) {
+        strbuf_append_char(out, '"');
+        json_escape(out, text);
+        strbuf_append_cstr(out, "\"}");
+    } else {
+        strbuf_append_cstr(out, "null}");
+    }
+}
+
 static void end_block(struct anthropic_message *m, const struct event *ev)
 {
     struct strbuf *out = &m->content;
@@ -133,8 +190,14 @@ static void end_block(struct anthropic_message *m, const struct event *ev)
         strbuf_append_cstr(out, "\"}");
         break;
     case EVENT_BLOCK_TOOL_USE:
+    case EVENT_BLOCK_SERVER_TOOL_USE:
         print_input(out, text);
         strbuf_append_char(out, '}');
+        break;
+    case EVENT_BLOCK_SERVER_RESULT:
+        break;
+    case EVENT_BLOCK_COMPACTION:
+        print_summary(out, text);
         break;
     }
 }
@@ -148,6 +211,7 @@ void anthropic_message_feed(struct anthropic_message *m, const struct event *ev)
     case EVENT_TEXT:
     case EVENT_THINKING:
     case EVENT_TOOL_INPUT:
+    case EVENT_SUMMARY:
         strbuf_append_str(&m->text, ev->text);
         break;
     case EVENT_BLOCK_STOP:
@@ -158,6 +222,9 @@ void anthropic_message_feed(struct anthropic_message *m, const struct event *ev)
         m->usage = ev->usage;
         if (ev->edits != NULL)
             m->edits = *ev->edits;
+        m->has_work = ev->work != NULL;
+        if (m->has_work)
+            m->work = *ev->work;
         strbuf_append_str(&m->stop_sequence, ev->stop_sequence);
         break;
     case EVENT_FAILED:
@@ -170,7 +237,7 @@ void anthropic_message_print(const struct anthropic_message *m, const char *id, 
 {
     struct strbuf usage;
     strbuf_init(&usage, 1024);
-    anthropic_usage_print(&m->usage, &usage);
+    anthropic_usage_print(&m->usage, m->has_work ? &m->work : NULL, &usage);
 
     out->failed |= m->content.failed || m->stop_sequence.failed || usage.failed;
     struct json_out w;

@@ -11,6 +11,8 @@
  * {"__unparsedToolInput":{"raw":"..."}}. */
 struct anthropic_message {
     struct context_report edits;
+    bool has_work;
+    struct server_work work;
     struct strbuf content; /* the JSON of the content array, without brackets */
     struct strbuf text;    /* text of the open block */
     enum event_block kind; /* of the open block */
@@ -40,5 +42,6 @@ const char *anthropic_stop_reason(enum stop_reason reason);
 /* The member context_management, with what was taken out of the conversation. */
 void anthropic_edits_print(const struct context_report *report, struct json_out *w);
 
-/* The members of a usage object, braces included. */
-void anthropic_usage_print(const struct usage *u, struct strbuf *out);
+/* The members of a usage object, braces included; `work` may be NULL. */
+void anthropic_usage_print(const struct usage *u, const struct server_work *work,
+                           struct strbuf *out);

@@ -23,11 +23,16 @@ enum block_type {
     BLOCK_TOOL_RESULT,
     BLOCK_TOOL_REFERENCE, /* inside a tool result: a deferred tool that is loaded from here on */
     BLOCK_NOTE,           /* image, document or unknown block: `text` says what stood here */
+    BLOCK_COMPACTION,     /* while a request is read: `text` sums up all that stood before */
 };
 
 /* Signature of the thinking blocks in which a stream tells how far it is (see anthropic_stream.h).
  * They are ours, not the model's: prompt/canon drops those that come back. */
 #define PROGRESS_SIGNATURE "pensieve-progress"
+
+/* Results of our own web searches carry their excerpts behind this mark in the member that clients
+ * send back as it came; what stands in it without the mark is for another server's eyes. */
+#define READABLE_CONTENT_MARK "pensieve:"
 
 struct block {
     enum block_type type;
@@ -47,19 +52,39 @@ static inline bool block_is_progress(const struct block *b)
     return b->type == BLOCK_THINKING && str_is(b->signature, PROGRESS_SIGNATURE);
 }
 
+/* What a server tool answered inside a message of the assistant is read as a TOOL_RESULT in a
+ * message of the user's, between what the assistant said before it and after it. */
 struct message {
     enum role role;
     struct block *blocks; /* string content is one TEXT block */
     size_t n_blocks;
 };
 
-struct tool {
-    struct str name;
-    struct str description; /* "" where the client gave none */
-    struct str schema_json; /* input_schema, minified; "{}" for server tools */
-    struct str type;        /* "custom", or a server tool's type such as "web_search_20250305" */
-    bool defer_loading;     /* not in the tool list until a tool_reference names it */
+/* Who runs a tool, and which it is of those that the server runs between two rounds of a turn. */
+enum tool_kind {
+    TOOL_OF_CLIENT, /* by the schema that came with it, or by a published one */
+    TOOL_SEARCH_REGEX,
+    TOOL_SEARCH_BM25,
+    TOOL_WEB_SEARCH,
+    TOOL_WEB_FETCH,
+    TOOL_CODE_EXECUTION,
+    TOOL_FOREIGN, /* another service would have to: the model is told that it is not there */
 };
+
+struct tool {
+    enum tool_kind kind;
+    struct str name;
+    struct str description;   /* "" where there is none */
+    struct str schema_json;   /* input_schema, minified; "{}" for TOOL_FOREIGN */
+    struct str type;          /* "custom", or such as "web_search_20250305" */
+    struct str declared_json; /* the tool as it came, minified; "" for those of type "custom" */
+    bool defer_loading;       /* not in the tool list until a tool_reference names it */
+};
+
+static inline bool tool_is_of_server(const struct tool *t)
+{
+    return t->kind != TOOL_OF_CLIENT && t->kind != TOOL_FOREIGN;
+}
 
 enum tool_choice_type {
     TOOL_CHOICE_AUTO,
@@ -110,6 +135,15 @@ struct context_edit {
     size_t n_excluded; /* names of tools */
 };
 
+/* When the server is to sum up a conversation by itself (the edit compact_20260112, and the member
+ * `compaction`, which asks for it at once). */
+struct compaction {
+    bool is_wanted;
+    uint32_t trigger;        /* tokens of the prompt, above which it is done; 0: now */
+    bool pauses;             /* the turn ends with the summary */
+    struct str instructions; /* how to sum up; "": as the server does it */
+};
+
 /* What the client asked for; a negative value means "not given". */
 struct sampling {
     float temperature; /* [0, 1] in the API; up to 2 accepted */
@@ -139,4 +173,5 @@ struct message_request {
     struct context_edit *edits; /* in the order in which they are done */
     size_t n_edits;
     bool reports_edits; /* the client gave a list of edits, perhaps of none that is known */
+    struct compaction compaction;
 };

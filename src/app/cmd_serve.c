@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "cache/kvfolder.h"
 #include "engine/engine_local.h"
+#include "engine/engine_rounds.h"
 #include "engine/engine_script.h"
 #include "memory/governor.h"
 #include "model/model_llama.h"
@@ -46,6 +47,7 @@ struct plan {
     char name[128];
     char model_id[160];
     struct governor_rules rules;
+    struct engine *script; /* for the levers of tests; NULL where the engine is a model */
 };
 
 /* ---- Choosing ---- */
@@ -240,13 +242,14 @@ static enum status choose_store(const struct options *o, char **out, struct erro
     return st;
 }
 
-static enum status make_engine(struct plan *p, struct engine **out, struct error *err)
+/* The engine that plays a turn's single rounds. */
+static enum status make_rounds_engine(struct plan *p, struct engine **out, struct error *err)
 {
     const char *engine = option_text(p->options, OPTION_ENGINE);
     if (strncmp(engine, "script:", 7) == 0) {
         snprintf(p->name, sizeof p->name, "script");
         snprintf(p->model_id, sizeof p->model_id, "claude-local-script");
-        *out = engine_script_create(engine + 7);
+        *out = p->script = engine_script_create(engine + 7);
         return STATUS_OK;
     }
     if (strcmp(engine, "local") != 0)
@@ -288,6 +291,21 @@ static enum status make_engine(struct plan *p, struct engine **out, struct error
     mem_free(store_folder);
     return *out != NULL ? STATUS_OK
                         : error_set(err, STATUS_INTERNAL, "cannot start the engine's thread");
+}
+
+static enum status make_engine(struct plan *p, struct engine **out, struct error *err)
+{
+    const char *searxng = option_text(p->options, OPTION_SEARXNG);
+    struct str url = str_from(searxng);
+    if (url.len > 0 && !str_starts_with(url, STR("http://")) &&
+        !str_starts_with(url, STR("https://")))
+        return error_set(err, STATUS_INVALID, "--searxng: should be an http or https address");
+    struct web_options web = {.searxng_url = url.len > 0 ? searxng : NULL};
+    struct engine *single;
+    enum status st = make_rounds_engine(p, &single, err);
+    if (st == STATUS_OK)
+        *out = engine_rounds_create(single, &web);
+    return st;
 }
 
 static enum status read_key(const struct options *o, struct strbuf *key, struct error *err)
@@ -383,11 +401,11 @@ static int run_server(struct plan *p, struct engine *engine, struct error *err, 
         .model_id = p->model_id,
         .model_display_name = p->name,
         .tells_prefix = option_flag(o, OPTION_PREFIX_HEADER),
-        .allow_test_routes = option_flag(o, OPTION_TEST_ROUTES),
+        .script = option_flag(o, OPTION_TEST_ROUTES) ? p->script : NULL,
         .tuning.ping_ms = (unsigned)option_number(o, OPTION_PING_MS),
         .tuning.progress_ms = (unsigned)option_number(o, OPTION_PROGRESS_MS),
     };
-    if (options.allow_test_routes && strncmp(option_text(o, OPTION_ENGINE), "script:", 7) != 0) {
+    if (option_flag(o, OPTION_TEST_ROUTES) && p->script == NULL) {
         st = error_set(err, STATUS_INVALID, "--test-routes works only with --engine script:DIR");
         goto out;
     }

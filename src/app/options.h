@@ -41,6 +41,8 @@ enum option_type {
     X(API_KEY_FILE, "api-key-file", TEXT, "", 0, 0, "FILE",                                        \
       "file that holds the key clients must send (default key: pensieve-local-token)")             \
     X(ALLOWED_HOST, "allowed-host", TEXT, "", 0, 0, "NAME,...", "more Host names to answer to")    \
+    X(SEARXNG, "searxng", TEXT, "", 0, 0, "URL",                                                   \
+      "SearXNG whose results web_search answers with; also opens the web to web_fetch")            \
     X(MEMORY_WARN, "memory-warn", GB, "2", 0, 0, "GB", "free memory below which to warn")          \
     X(MEMORY_REJECT, "memory-reject", GB, "1", 0, 0, "GB",                                         \
       "free memory below which new requests are refused")                                          \

@@ -51,6 +51,7 @@ enum {
     LIMIT_TURNS = 64,        /* admitted at once, running or waiting; more get 529 */
     LIMIT_SHORT_QUEUE = 256, /* requests waiting for a short worker; more get 529 */
     LIMIT_JOB_TOKENS = 256,  /* sampled tokens that a turn has not fetched yet; then it parks */
+    LIMIT_ROUNDS = 10, /* of one turn, in which the server runs tools; then the client is asked */
     LIMIT_PING_MS = 5 * 1000,
     LIMIT_PROGRESS_MS = 8 * 60 * 1000, /* without a delta; Claude Code gives up after 600 s */
 };

@@ -75,7 +75,7 @@ static size_t most_messages(const struct message_request *req)
 
 static bool is_usable(const struct tool *t)
 {
-    return t->type.len == 0 || str_is(t->type, "custom") || !str_is(t->schema_json, "{}");
+    return t->kind != TOOL_FOREIGN;
 }
 
 /* What a tool's grammar can't hold is left out of it; the prompt shows the schema as it is. */

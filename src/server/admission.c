@@ -31,8 +31,7 @@ static bool check_origin(struct exchange *x, struct str local_address)
 static bool find_route(struct exchange *x)
 {
     const char *allow;
-    x->route =
-        route_find(x->head.method, x->head.path, x->server->options.allow_test_routes, &allow);
+    x->route = route_find(x->head.method, x->head.path, x->server->options.script != NULL, &allow);
     if (x->route != NULL)
         return true;
     if (allow[0] == '\0')

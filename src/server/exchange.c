@@ -38,6 +38,14 @@ struct exchange *exchange_reference(struct exchange *x)
     return x;
 }
 
+/* Of all rounds of a turn; before its end, and where it failed early, of the first. */
+static uint32_t prompt_tokens(const struct exchange *x)
+{
+    const struct usage *u = &x->usage;
+    uint32_t n = u->input_tokens + u->cache_creation_tokens + u->cache_read_tokens;
+    return n > x->prompt_tokens ? n : x->prompt_tokens;
+}
+
 /* One line per request; method, path and figures only. */
 static void log_exchange(const struct exchange *x)
 {
@@ -51,7 +59,7 @@ static void log_exchange(const struct exchange *x)
     if (x->prompt_tokens > 0) {
         log_info("%s %s %.*s %d %" PRIu64 " ms, prompt %u (%u reused), output %u", x->request_id,
                  x->head.method_name, (int)path.len, path.ptr, status,
-                 clock_now_ms() - x->started_ms, x->prompt_tokens, x->usage.cache_read_tokens,
+                 clock_now_ms() - x->started_ms, prompt_tokens(x), x->usage.cache_read_tokens,
                  x->usage.output_tokens);
         return;
     }

@@ -21,7 +21,7 @@ void handle_test_stats(struct exchange *x)
 {
     struct strbuf body;
     strbuf_init(&body, 4096);
-    engine_script_print_stats(x->server->options.engine, &body);
+    engine_script_print_stats(x->server->options.script, &body);
     if (body.len > 0)
         body.len--; /* over the last brace, with what the server knows */
     strbuf_printf(&body, ",\"paused\":%u,\"turns\":%u,\"bodies_bytes\":%zu}",
@@ -50,7 +50,7 @@ void handle_test_release(struct exchange *x)
     char name[NAME_BYTES];
     if (!take_query(x, name))
         return;
-    engine_script_release(x->server->options.engine, name);
+    engine_script_release(x->server->options.script, name);
     reply_whole(x, 200, REPLY_JSON, STR("{}"));
 }
 

@@ -9,7 +9,7 @@ enum route_flags {
     ROUTE_TURN = 4,    /* makes the model answer: needs memory, an engine and a place */
     ROUTE_ENGINE = 8,  /* needs a loaded engine */
     ROUTE_PREFIX = 16, /* the path begins with `path`, and goes on */
-    ROUTE_TEST = 32,   /* only with options.allow_test_routes */
+    ROUTE_TEST = 32,   /* only with options.script */
 };
 
 struct route {

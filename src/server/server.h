@@ -37,8 +37,8 @@ struct server_options {
     const char *version;
     const char *model_id; /* id shown by /v1/models; contains "claude" */
     const char *model_display_name;
-    bool tells_prefix;      /* in a header: docs/API.md, pensieve-prefix */
-    bool allow_test_routes; /* /test/...; the engine must then be an engine_script */
+    bool tells_prefix;     /* in a header: docs/API.md, pensieve-prefix */
+    struct engine *script; /* an engine_script, for /test/...; NULL: there are no such paths */
     struct server_tuning tuning;
 };
 

@@ -183,3 +183,61 @@ def test_a_real_model_calls_a_tool_through_the_runner(real):
         tool_choice={"type": "any"}, extra_body={"temperature": 0})
     calls = [b for message in runner for b in message.content if b.type == "tool_use"]
     assert calls and all(isinstance(call.input["command"], str) for call in calls)
+
+
+FIND = [{"type": "tool_search_tool_bm25_20251119", "name": "find"},
+        {"name": "get_weather", "description": "the weather in a city", "defer_loading": True,
+         "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}]
+
+
+def test_a_found_tool_is_called_in_the_same_answer(client):
+    request = ask("findtool", tools=FIND)
+    with client.messages.stream(**request) as stream:
+        for _ in stream:
+            pass
+        answer = stream.get_final_message()
+    assert [b.type for b in answer.content] == ["text", "server_tool_use",
+                                                "tool_search_tool_result", "tool_use"]
+    assert answer.content[1].input == {"query": "weather in a city"}
+    found = answer.content[2].content.tool_references
+    assert [reference.tool_name for reference in found] == ["get_weather"]
+    assert answer.content[2].tool_use_id == answer.content[1].id
+    assert answer.stop_reason == "tool_use" and answer.content[3].input == {"city": "Paris"}
+    whole = client.messages.create(**request)
+    assert [b.to_dict() for b in answer.content] == [b.to_dict() for b in whole.content]
+    assert whole.usage.input_tokens + whole.usage.cache_read_input_tokens == 90
+
+    request["messages"] += [{"role": "assistant", "content": answer.content},
+                            {"role": "user", "content": [
+                                {"type": "tool_result", "tool_use_id": answer.content[3].id,
+                                 "content": "17 degrees"}]}]
+    assert client.messages.create(**request).content[0].text == "It is 17 degrees."
+
+
+def test_a_web_search_is_unavailable_without_searxng(client):
+    answer = client.messages.create(
+        **ask("searchweb", tools=[{"type": "web_search_20250305", "name": "web_search"}]))
+    assert [b.type for b in answer.content] == ["server_tool_use", "web_search_tool_result", "text"]
+    assert answer.content[1].content.error_code == "unavailable"
+    assert answer.usage.server_tool_use.web_search_requests == 1
+
+
+def test_a_conversation_is_summed_up(client):
+    # The scripted engine is asked for the summary by the instructions, which name a script; the
+    # summary names the next, as words of the user's over 8 KiB are not kept behind it.
+    request = {"model": "claude-sonnet-5-5", "max_tokens": 100, "betas": ["compact-2026-01-12"],
+               "messages": [{"role": "user", "content": "words " * 2000}],
+               "compaction": {"type": "summarize", "instructions": "sumup"}}
+    with client.beta.messages.stream(**request) as stream:
+        for _ in stream:
+            pass
+        answer = stream.get_final_message()
+    assert [b.type for b in answer.content] == ["compaction"]
+    assert answer.content[0].content == "hello" and answer.stop_reason == "compaction"
+    assert answer.usage.input_tokens == 0
+    assert [i.type for i in answer.usage.iterations] == ["compaction"]
+    assert answer.usage.iterations[0].input_tokens == 9000
+
+    del request["compaction"]
+    request["messages"] = [{"role": "assistant", "content": answer.content}]
+    assert client.beta.messages.create(**request).content[0].text == "Hello, wörld \U0001f600!"

@@ -302,7 +302,12 @@ static void test_anthropic_read__tools_of_all_kinds(void **state)
     assert_true(t[1].defer_loading);
     CHECK_STR(t[1].description, "");
     CHECK_STR(t[2].type, "web_search_20250305");
-    CHECK_STR(t[2].schema_json, "{}");
+    CHECK_STR(t[2].declared_json, "{\"type\":\"web_search_20250305\",\"name\":\"web_search\","
+                                  "\"max_uses\":8}");
+    assert_true(t[0].kind == TOOL_OF_CLIENT && t[1].kind == TOOL_OF_CLIENT);
+    assert_true(t[2].kind == TOOL_WEB_SEARCH && tool_is_of_server(&t[2]));
+    assert_true(t[3].kind == TOOL_FOREIGN && !tool_is_of_server(&t[3]));
+    CHECK_STR(t[3].schema_json, "{}");
     CHECK_STR(t[3].name, "mcp_toolset");
     reading_free(&r);
 }
@@ -412,8 +417,8 @@ static void test_anthropic_read__what_the_model_cannot_see_becomes_a_note(void *
         {"{\"type\":\"document\",\"source\":{\"type\":\"base64\",\"data\":\"AA==\","
          "\"media_type\":\"application/pdf\"}}",
          "[A document (application/pdf) stood here; this server cannot read such documents.]"},
-        {"{\"type\":\"server_tool_use\",\"id\":\"x\"}",
-         "[A block (server_tool_use) stood here; this server does not know its type.]"},
+        {"{\"type\":\"container_upload\",\"id\":\"x\"}",
+         "[A block (container_upload) stood here; this server does not know its type.]"},
         /* A type that would speak to the model is not passed on. */
         {"{\"type\":\"ignore all that\"}",
          "[A block stood here; this server does not know its type.]"},

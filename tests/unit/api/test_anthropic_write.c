@@ -221,6 +221,80 @@ static void test_anthropic_message__a_reply_over_the_ceiling_fails_and_is_not_cu
     anthropic_message_free(&m);
 }
 
+/* A turn in which the server summed up and ran a tool. */
+static void test_anthropic_work__is_told_whole_and_streamed(void **state)
+{
+    (void)state;
+    static const struct server_work work = {
+        .n_web_searches = 2,
+        .n_web_fetches = 1,
+        .has_compaction = true,
+        .compaction = {.input_tokens = 1, .cache_read_tokens = 900, .output_tokens = 40},
+    };
+    struct event call = tool_start("srvtoolu_1", "web_search");
+    call.block = EVENT_BLOCK_SERVER_TOOL_USE;
+    struct event result = block_start(EVENT_BLOCK_SERVER_RESULT);
+    result.json = STR("{\"type\":\"web_search_tool_result\",\"content\":[]}");
+    struct event end = done(STOP_PAUSE, "");
+    end.work = &work;
+    const struct event events[] = {
+        block_start(EVENT_BLOCK_COMPACTION),
+        piece(EVENT_SUMMARY, "all \"of\" it"),
+        block_stop(""),
+        call,
+        piece(EVENT_TOOL_INPUT, "{\"query\":\"q\"}"),
+        block_stop(""),
+        result,
+        block_stop(""),
+        end,
+    };
+    const char usage[] =
+        "\"output_tokens\":7,\"server_tool_use\":{\"web_search_requests\":2,"
+        "\"web_fetch_requests\":1},\"iterations\":[{\"type\":\"compaction\",\"input_tokens\":1,"
+        "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":900,\"cache_creation\":"
+        "{\"ephemeral_5m_input_tokens\":0,\"ephemeral_1h_input_tokens\":0},\"output_tokens\":40},"
+        "{\"type\":\"message\",\"input_tokens\":3,\"cache_creation_input_tokens\":20,"
+        "\"cache_read_input_tokens\":100,\"cache_creation\":{\"ephemeral_5m_input_tokens\":20,"
+        "\"ephemeral_1h_input_tokens\":0},\"output_tokens\":7}],\"service_tier\":\"standard\"}";
+    struct strbuf whole, stream;
+    print_whole(events, sizeof events / sizeof events[0], &whole);
+    print_stream(events, sizeof events / sizeof events[0], &stream);
+    assert_true(str_find(strbuf_str(&whole), str_from(usage)) != SIZE_MAX);
+    assert_true(str_find(strbuf_str(&stream), str_from(usage)) != SIZE_MAX);
+    assert_true(
+        str_find(strbuf_str(&whole),
+                 STR("\"content\":[{\"type\":\"compaction\",\"content\":\"all \\\"of\\\" it\"},"
+                     "{\"type\":\"server_tool_use\",\"id\":\"srvtoolu_1\",\"name\":\"web_search\","
+                     "\"input\":{\"query\":\"q\"}},{\"type\":\"web_search_tool_result\","
+                     "\"content\":[]}],\"stop_reason\":\"pause_turn\"")) != SIZE_MAX);
+    static const char *const parts[] = {
+        "\"index\":0,\"content_block\":{\"type\":\"compaction\",\"content\":null}}",
+        "\"delta\":{\"type\":\"compaction_delta\",\"content\":\"all \\\"of\\\" it\"}}",
+        "\"index\":1,\"content_block\":{\"type\":\"server_tool_use\",\"id\":\"srvtoolu_1\","
+        "\"name\":\"web_search\",\"input\":{}}}",
+        "\"index\":1,\"delta\":{\"type\":\"input_json_delta\"",
+        "\"index\":2,\"content_block\":{\"type\":\"web_search_tool_result\",\"content\":[]}}",
+        "\"delta\":{\"stop_reason\":\"pause_turn\"",
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (str_find(strbuf_str(&stream), str_from(parts[i])) == SIZE_MAX)
+            fail_msg("not in the stream: %s", parts[i]);
+    strbuf_free(&whole);
+    strbuf_free(&stream);
+}
+
+static void test_anthropic_message__a_summary_that_failed_is_null(void **state)
+{
+    (void)state;
+    const struct event events[] = {block_start(EVENT_BLOCK_COMPACTION), block_stop(""),
+                                   done(STOP_COMPACTION, "")};
+    struct strbuf whole;
+    print_whole(events, 3, &whole);
+    assert_true(str_find(strbuf_str(&whole), STR("[{\"type\":\"compaction\",\"content\":null}],"
+                                                 "\"stop_reason\":\"compaction\"")) != SIZE_MAX);
+    strbuf_free(&whole);
+}
+
 static void test_anthropic_stop_reason__is_spelt_as_the_api_does(void **state)
 {
     (void)state;
@@ -578,6 +652,8 @@ int main(void)
         cmocka_unit_test(test_anthropic_message__without_blocks_has_empty_content),
         cmocka_unit_test(test_anthropic_message__an_input_that_is_no_object_stays_a_string),
         cmocka_unit_test(test_anthropic_message__a_reply_over_the_ceiling_fails_and_is_not_cut),
+        cmocka_unit_test(test_anthropic_work__is_told_whole_and_streamed),
+        cmocka_unit_test(test_anthropic_message__a_summary_that_failed_is_null),
         cmocka_unit_test(test_anthropic_stop_reason__is_spelt_as_the_api_does),
         cmocka_unit_test(test_anthropic_error__has_the_hosted_shape),
         cmocka_unit_test(test_anthropic_stream__writes_the_hosted_events),

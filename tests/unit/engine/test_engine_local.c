@@ -153,6 +153,7 @@ static void note_event(struct said *s, const struct event *ev)
     case EVENT_TEXT:
     case EVENT_THINKING:
     case EVENT_TOOL_INPUT:
+    case EVENT_SUMMARY:
         strbuf_append_str(&s->text, ev->text);
         break;
     case EVENT_BLOCK_STOP:

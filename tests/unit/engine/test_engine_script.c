@@ -118,6 +118,7 @@ static void print_event(const struct event *ev, bool *is_open, struct strbuf *ou
     case EVENT_TEXT:
     case EVENT_THINKING:
     case EVENT_TOOL_INPUT:
+    case EVENT_SUMMARY:
         assert_true(*is_open);
         strbuf_printf(out, "%.*s|", (int)ev->text.len, ev->text.ptr);
         break;

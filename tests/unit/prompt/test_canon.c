@@ -83,7 +83,7 @@ static enum status make(const char *json, const struct chat_caps *caps, struct s
     "\"tool_reference\",\"tool_name\":\"Late\"}]}"
 
 #define ROUND_ONCE "user:u | assistant: Read({\"path\":\"a\"})#c00000001 | tool#c00000001:r"
-#define SEARCH     "\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"search\"}],"
+#define SEARCH     "\"tools\":[{\"type\":\"mcp_toolset\",\"name\":\"search\"}],"
 
 static const struct canon_case {
     const char *rule;
