@@ -54,4 +54,26 @@ enum {
     LIMIT_ROUNDS = 10, /* of one turn, in which the server runs tools; then the client is asked */
     LIMIT_PING_MS = 5 * 1000,
     LIMIT_PROGRESS_MS = 8 * 60 * 1000, /* without a delta; Claude Code gives up after 600 s */
+
+    /* The web tools (servertools).  What a model asks for and what a web page sends are both
+     * untrusted. */
+    LIMIT_WEB_INPUT_BYTES = 16 * 1024, /* input of one call */
+    LIMIT_WEB_ASKED_URL_BYTES = 250,   /* as the hosted API has it */
+    LIMIT_WEB_URL_BYTES = 2 * 1024,    /* of redirects, of search results */
+    LIMIT_WEB_QUERY_BYTES = 1024,      /* percent-encoded it still fits the 4 KiB request line that
+                                          SearXNG's usual front (uWSGI) reads */
+    LIMIT_WEB_DOMAINS = 500,           /* in allowed_domains, in blocked_domains */
+    LIMIT_WEB_RESULTS = 10,
+    LIMIT_WEB_SNIPPET_BYTES = 2 * 1024,
+    LIMIT_WEB_TITLE_BYTES = 512,
+    LIMIT_WEB_SEARCH_BYTES = 4 * 1024 * 1024, /* a search engine's answer, decompressed */
+    LIMIT_WEB_PAGE_BYTES = 4 * 1024 * 1024,   /* a page, decompressed; its text at most as much */
+    LIMIT_WEB_HEADER_BYTES = 256 * 1024,      /* headers of one answer */
+    LIMIT_WEB_TOKENS = 16 * 1024, /* of a page where the client gives no max_content_tokens: half of
+                                     a 32k window */
+    LIMIT_WEB_REDIRECTS = 5,
+    LIMIT_WEB_CONNECT_MS = 5 * 1000,
+    LIMIT_WEB_TOTAL_MS = 15 * 1000, /* one call, with all its redirects */
+    LIMIT_HTML_DEPTH = 512,         /* as browsers have it; libxml2 looks through all open elements
+                                       at each end tag */
 };
