@@ -84,6 +84,12 @@ static enum status run_tool(struct server_run *run, const struct server_call *ca
         print_failure(call, "max_uses_exceeded", content);
         return STATUS_OK;
     }
+    struct web_fetch_request fetch = {
+        .declared_json = call->tool->declared_json,
+        .input_json = call->input_json,
+        .is_known_url = is_known_url,
+        .arg = (void *)(uintptr_t)req,
+    };
     switch (call->tool->kind) {
     case TOOL_SEARCH_REGEX:
         return tool_search_run(TOOL_SEARCH_BY_REGEX, req->tools, req->n_tools, call->input_json,
@@ -95,8 +101,7 @@ static enum status run_tool(struct server_run *run, const struct server_call *ca
         return web_search_run(view->web, call->tool->declared_json, call->input_json,
                               &run->is_cancelled, content);
     case TOOL_WEB_FETCH:
-        return web_fetch_run(view->web, call->tool->declared_json, call->input_json, is_known_url,
-                             (void *)(uintptr_t)req, &run->is_cancelled, content);
+        return web_fetch_run(view->web, &fetch, &run->is_cancelled, content);
     case TOOL_CODE_EXECUTION:
     case TOOL_OF_CLIENT:
     case TOOL_FOREIGN:
