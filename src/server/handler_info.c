@@ -153,8 +153,8 @@ static void begin_support(struct json_out *w, const char *name, bool is_supporte
     json_field_bool(w, "supported", is_supported);
 }
 
-/* Every name that the hosted API knows, since clients count on all of them.  A type of thinking is
- * supported where it does something; that a request names another is no error. */
+/* Every name that the hosted API knows, since clients count on all of them.  "adaptive" and
+ * "enabled" are supported where they do something, though a request may name them anyway. */
 static void print_capabilities(struct json_out *w, bool can_think)
 {
     static const char *const efforts[] = {"low", "medium", "high", "xhigh", "max"};
