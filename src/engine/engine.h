@@ -27,6 +27,7 @@ struct engine_status {
     uint32_t load_percent; /* ENGINE_LOADING */
     uint32_t load_ms;      /* ENGINE_READY: how long loading took */
     uint32_t n_window;     /* tokens of one conversation, prompt and reply */
+    bool can_think;        /* ENGINE_READY: the model reasons where it is asked to */
     uint32_t n_running, n_waiting;
     uint32_t cells_used, cells_total;
     uint32_t prefill_done, prefill_total;             /* tokens of the prompt being read now */

@@ -644,6 +644,7 @@ static void local_get_status(struct engine *engine, struct engine_status *out)
         out->state = ENGINE_FAILED;
         error_set(&out->error, STATUS_INTERNAL, SCHED_MODEL_FAILED);
     }
+    out->can_think = render_caps(e->render)->thinking;
     out->load_ms = e->load_ms;
     out->load_percent = 100;
     out->n_running = stats.n_running;

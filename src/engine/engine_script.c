@@ -598,7 +598,8 @@ static enum status script_count(struct engine *engine, const struct message_requ
 static void script_status(struct engine *engine, struct engine_status *out)
 {
     struct engine_script *e = script_of(engine);
-    *out = (struct engine_status){.state = ENGINE_READY, .n_window = 32768, .load_percent = 100};
+    *out = (struct engine_status){
+        .state = ENGINE_READY, .n_window = 32768, .can_think = true, .load_percent = 100};
     snprintf(out->model, sizeof out->model, "script");
     pthread_mutex_lock(&e->mutex);
     out->n_running = e->n_started - e->n_finished;

@@ -409,7 +409,7 @@ static void take_string(struct call_scan *s)
     for (size_t i = 0; i < s->n_tools; i++)
         if (str_equal(s->tools[i].name, string))
             s->call.tool = i;
-    s->has_tool = s->call.tool != SIZE_MAX || may_name_any(s);
+    s->has_tool = s->call.tool != SIZE_MAX || (string.len > 0 && may_name_any(s));
     if (!s->has_tool)
         give_up(s); /* it names nothing that can be called */
 }

@@ -1,17 +1,17 @@
 /* splitter -- see splitter.h.
  *
  *      state      what the bytes are             leaves by
- *      TEXT       words for the user, or what    a thinking mark, a tool mark
- *                 may be calls (held back)
+ *      TEXT       words for the user, or what    a thinking mark, a tool mark; anything where a
+ *                 may be calls (held back)       call must come
  *      THINKING   reasoning                      the end mark
  *      SECTION    tool calls, from a mark on     only the end of the reply
- *      WHOLE      anything, from the first byte  only the end of the reply
+ *      WHOLE      anything                       only the end of the reply
  *
  * In TEXT, white space at the end is held back with what may begin a mark: before a call it belongs
  * to nobody.  In SECTION and WHOLE the template's parser reads the whole reply again each time it
  * has grown by an eighth, so the cost of all readings together stays within nine times the last
- * one. WHOLE is for replies that no mark divides: calls that begin with the reply, as where one
- * must come, and formats that wrap words too (channels). */
+ * one. WHOLE is for replies that no mark divides: calls that must come, of which the words before
+ * are held back until one has, and formats that wrap words too (channels), from the first byte. */
 #include "prompt/splitter.h"
 
 #include <stdio.h>
@@ -47,12 +47,15 @@ struct pending {
 struct splitter {
     struct splitter_options options;
     enum state state;
-    struct strbuf reply; /* all of it, as sampled */
+    struct strbuf bytes; /* of a character that is not complete */
+    struct strbuf reply; /* all of it, as UTF-8 */
     size_t scanned;      /* bytes of it that were passed on or belong to a mark */
 
     struct call_scan *scan; /* of the text; made with its first byte, NULL without tools */
     size_t scan_begin;      /* where in the reply the text begins */
     struct str thinking_start, thinking_end; /* len 0: none */
+    bool has_channels;
+    bool must_call; /* behind thinking comes WHOLE */
 
     bool is_open; /* a block is open */
     enum event_block kind;
@@ -70,6 +73,7 @@ struct splitter {
     bool is_open_ended;                  /* and they are not closed yet */
     size_t said_content, said_reasoning; /* WHOLE: bytes of a reading that were passed on, or were
                                             there before the reply began (a continued message) */
+    bool has_said;                       /* and something was passed on */
 
     struct pending *events; /* ring-less: filled, then drained */
     size_t n_events, events_capacity, next_event;
@@ -118,12 +122,17 @@ static void open_block(struct splitter *s, enum event_block kind, struct str nam
     strbuf_clear(&s->thinking);
 }
 
+static size_t blank_tail(struct str s)
+{
+    size_t n = 0;
+    while (n < s.len && memchr(" \t\r\n", s.ptr[s.len - n - 1], 4) != NULL)
+        n++;
+    return n;
+}
+
 static bool is_blank(struct str s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if (strchr(" \t\r\n", s.ptr[i]) == NULL)
-            return false;
-    return true;
+    return blank_tail(s) == s.len;
 }
 
 /* Passes words on, opening their block where none is.  White space alone opens none. */
@@ -142,18 +151,14 @@ static void say(struct splitter *s, enum event_block kind, struct str words)
         s->skips_blank = false;
         open_block(s, kind, (struct str){0});
     }
-    struct strbuf clean;
-    strbuf_init(&clean, LIMIT_REPLY_BYTES);
-    utf8_append_clean(&clean, words);
     if (kind == EVENT_BLOCK_THINKING)
-        strbuf_append_str(&s->thinking, strbuf_str(&clean));
+        strbuf_append_str(&s->thinking, words);
     else
         s->says_text = true;
     if (kind == EVENT_BLOCK_TEXT)
-        push(s, EVENT_TEXT, strbuf_str(&clean));
+        push(s, EVENT_TEXT, words);
     else if (!s->options.omit_thinking)
-        push(s, EVENT_THINKING, strbuf_str(&clean));
-    strbuf_free(&clean);
+        push(s, EVENT_THINKING, words);
 }
 
 /* ---- Calls ---- */
@@ -187,10 +192,8 @@ static void send_arguments(struct splitter *s, struct str arguments, bool was_cu
         mended.len--;
     if (mended.len > s->sent.len && str_starts_with(strbuf_str(&mended), strbuf_str(&s->sent))) {
         struct str more = {mended.data + s->sent.len, mended.len - s->sent.len};
-        more.len -= utf8_incomplete_tail(more);
         strbuf_append_str(&s->sent, more);
-        if (more.len > 0)
-            push(s, EVENT_TOOL_INPUT, more);
+        push(s, EVENT_TOOL_INPUT, more);
         s->is_open_ended = !is_whole;
     }
     strbuf_free(&mended);
@@ -279,6 +282,46 @@ static bool take_found(struct splitter *s, const struct call_scan *scan, struct 
 
 /* ---- Tool sections ---- */
 
+/* Of words that a reading shows: what is new and can't change any more. */
+static void say_more(struct splitter *s, enum event_block kind, struct str words, size_t *said,
+                     bool is_last)
+{
+    if (!is_last)
+        words.len -= blank_tail(words);
+    if (words.len <= *said)
+        return;
+    say(s, kind, (struct str){words.ptr + *said, words.len - *said});
+    *said = words.len;
+    s->has_said = true;
+}
+
+/* The words of channels. */
+static void take_words(struct splitter *s, const struct chat_reply *r, bool is_last)
+{
+    if (!s->has_channels || s->n_calls > 0)
+        return;
+    bool has_more = r->content.len > s->said_content || r->n_calls > 0;
+    say_more(s, EVENT_BLOCK_THINKING, r->reasoning, &s->said_reasoning, is_last || has_more);
+    struct str content = r->content;
+    if (r->n_calls > 0)
+        content.len -= blank_tail(content); /* before a call it belongs to nobody */
+    say_more(s, EVENT_BLOCK_TEXT, content, &s->said_content, is_last);
+}
+
+/* The words before a call that must come. */
+static void take_words_before(struct splitter *s, const struct chat_reply *r)
+{
+    if (s->must_call && s->n_calls == 0)
+        say_more(s, EVENT_BLOCK_TEXT, r->content, &s->said_content, false);
+}
+
+/* Whether the arguments so far are more than a brace: with less a call is not sure to be one. */
+static bool has_begun(struct str arguments)
+{
+    return !is_blank(arguments) && !(arguments.ptr[0] == '{' &&
+                                     is_blank((struct str){arguments.ptr + 1, arguments.len - 1}));
+}
+
 /* Passes on what a reading shows that was not passed on yet.  Of the last call only its arguments
  * count as begun, unless the reading is the last. */
 static void take_reading(struct splitter *s, const struct chat_reply *r, bool is_last)
@@ -290,48 +333,16 @@ static void take_reading(struct splitter *s, const struct chat_reply *r, bool is
     for (size_t i = n_begun > 0 ? n_begun - 1 : 0; i < n; i++) {
         const struct chat_call *call = &r->calls[i];
         bool is_whole = is_last || i + 1 < r->n_calls;
-        if (call->name.len == 0 || (call->arguments_json.len == 0 && !is_whole))
+        if (call->name.len == 0 || (!is_whole && !has_begun(call->arguments_json)))
             return;
-        if (i >= n_begun)
+        if (i >= n_begun) {
+            take_words_before(s, r);
             begin_call(s, call->name);
+        }
         send_arguments(s, call->arguments_json, false);
         if (is_whole && i + 1 < r->n_calls)
             end_call(s, false);
     }
-}
-
-static size_t blank_tail(struct str s)
-{
-    size_t n = 0;
-    while (n < s.len && strchr(" \t\r\n", s.ptr[s.len - n - 1]) != NULL)
-        n++;
-    return n;
-}
-
-/* Of words that a reading shows: what is new and can't change any more. */
-static void say_more(struct splitter *s, enum event_block kind, struct str words, size_t *said,
-                     bool is_last)
-{
-    if (!is_last) {
-        words.len -= utf8_incomplete_tail(words);
-        words.len -= blank_tail(words);
-    }
-    if (words.len <= *said)
-        return;
-    say(s, kind, (struct str){words.ptr + *said, words.len - *said});
-    *said = words.len;
-}
-
-static void take_words(struct splitter *s, const struct chat_reply *r, bool is_last)
-{
-    if (s->state != STATE_WHOLE || s->n_calls > 0)
-        return;
-    bool has_more = r->content.len > s->said_content || r->n_calls > 0;
-    say_more(s, EVENT_BLOCK_THINKING, r->reasoning, &s->said_reasoning, is_last || has_more);
-    struct str content = r->content;
-    if (r->n_calls > 0)
-        content.len -= blank_tail(content); /* before a call it belongs to nobody */
-    say_more(s, EVENT_BLOCK_TEXT, content, &s->said_content, is_last);
 }
 
 /* Reads the first `len` bytes and passes on what is new, if there are at least `least_calls`. */
@@ -340,6 +351,7 @@ static bool read_reply(struct splitter *s, size_t len, bool is_partial, size_t l
     bool is_last = s->is_finishing;
     struct chat_reply r;
     struct str reply = {strbuf_cstr(&s->reply), len};
+    reply.len -= utf8_incomplete_tail(reply);
     if (chat_parse(s->options.prompt, reply, is_partial, &r) != STATUS_OK)
         return false;
     bool has_enough = r.n_calls >= least_calls;
@@ -351,13 +363,16 @@ static bool read_reply(struct splitter *s, size_t len, bool is_partial, size_t l
     return has_enough;
 }
 
+/* Reads at lengths that do not depend on the pieces in which the reply comes: what a reading shows
+ * and a later one does not is said all the same. */
 static void read_section(struct splitter *s)
 {
-    if (s->reply.len < s->next_read)
-        return;
-    size_t growth = s->reply.len / GROWTH;
-    s->next_read = s->reply.len + (growth > LEAST_GROWTH ? growth : LEAST_GROWTH);
-    (void)read_reply(s, s->reply.len, true, 0);
+    while (s->reply.len >= s->next_read) {
+        size_t len = s->next_read;
+        size_t growth = len / GROWTH;
+        s->next_read += growth > LEAST_GROWTH ? growth : LEAST_GROWTH;
+        (void)read_reply(s, len, true, 0);
+    }
 }
 
 static void say_raw(struct splitter *s, struct str words)
@@ -437,8 +452,8 @@ static void finish_section(struct splitter *s, bool was_cut)
     if (!is_read && (s->n_calls > s->n_found || s->state == STATE_WHOLE))
         (void)read_reply(s, s->reply.len, true, s->n_calls - s->n_found);
     end_call(s, was_cut);
-    bool has_said = s->n_calls > s->n_found || (s->state == STATE_WHOLE && s->says_text);
-    if (!has_said) /* no call after all: nothing that was said is lost */
+    if (s->n_calls == s->n_found &&
+        !s->has_said) /* no call after all: nothing that was said is lost */
         read_plain_calls(s, was_cut);
 }
 
@@ -460,7 +475,6 @@ static enum event_block kind_of(const struct splitter *s)
 static void say_up_to(struct splitter *s, size_t end)
 {
     struct str ready = {strbuf_cstr(&s->reply) + s->scanned, end - s->scanned};
-    ready.len -= utf8_incomplete_tail(ready);
     ready.len -= blank_tail(ready);
     say(s, kind_of(s), ready);
     s->scanned += ready.len;
@@ -509,13 +523,29 @@ static void enter_section(struct splitter *s)
     size_t n;
     (void)call_scan_calls(s->scan, &n);
     struct str text = {s->reply.data + s->scan_begin, s->reply.len - s->scan_begin};
+    s->section_begin = s->scan_begin + call_scan_mark(s->scan);
     if (n > 0 && take_found(s, s->scan, text, false))
         s->n_found = n;
+    else
+        say_up_to(s, s->section_begin);
     close_block(s);
-    s->section_begin = s->scan_begin + call_scan_mark(s->scan);
     s->scanned = s->section_begin;
     s->state = STATE_SECTION;
-    s->next_read = s->reply.len;
+    s->next_read = s->section_begin + LEAST_GROWTH;
+}
+
+/* A continued message is part of what the parser reads, but not of the reply. */
+static void begin_whole(struct splitter *s)
+{
+    s->state = STATE_WHOLE;
+    s->section_begin = s->scanned;
+    s->next_read = s->section_begin + LEAST_GROWTH;
+    struct chat_reply r;
+    if (chat_parse(s->options.prompt, STR(""), true, &r) != STATUS_OK)
+        return;
+    s->said_content = r.content.len;
+    s->said_reasoning = r.reasoning.len;
+    chat_reply_free(&r);
 }
 
 static void begin_text(struct splitter *s)
@@ -540,6 +570,10 @@ static bool scan_text(struct splitter *s)
     }
     if (may_come)
         return false;
+    if (s->must_call) {
+        begin_whole(s);
+        return false;
+    }
     if (s->options.n_tools == 0) {
         say_up_to(s, s->reply.len);
         return false;
@@ -571,9 +605,21 @@ static void scan(struct splitter *s)
         read_section(s);
 }
 
+/* The reply is kept as UTF-8, of which the parsers need every byte: one that is no character's
+ * becomes U+FFFD, and the beginning of one waits for the rest. */
+static void take_bytes(struct splitter *s, struct str bytes, bool is_last)
+{
+    strbuf_append_str(&s->bytes, bytes);
+    struct str ready = strbuf_str(&s->bytes);
+    if (!is_last)
+        ready.len -= utf8_incomplete_tail(ready);
+    utf8_append_clean(&s->reply, ready);
+    strbuf_consume(&s->bytes, ready.len);
+}
+
 void splitter_feed(struct splitter *s, struct str bytes)
 {
-    strbuf_append_str(&s->reply, bytes);
+    take_bytes(s, bytes, false);
     scan(s);
 }
 
@@ -594,6 +640,7 @@ static void finish_text(struct splitter *s, bool was_cut)
 
 void splitter_finish(struct splitter *s, bool was_cut)
 {
+    take_bytes(s, STR(""), true);
     scan(s);
     if (s->state == STATE_SECTION || s->state == STATE_WHOLE)
         finish_section(s, was_cut);
@@ -628,33 +675,18 @@ bool splitter_is_broken(const struct splitter *s)
 
 /* ---- Birth ---- */
 
-/* Whether marks can't tell words from calls. */
-static bool needs_whole(const struct splitter *s)
+static bool begins_in_thinking(const struct splitter *s)
 {
-    const struct chat_prompt *p = s->options.prompt;
-    bool has_channels = str_find(s->thinking_start, STR("<|channel")) != SIZE_MAX;
-    bool begins_with_call = s->options.n_tools > 0 && !s->options.text_tools &&
-                            p->grammar.text.len > 0 && !p->grammar.lazy;
-    return p->parser != NULL && (has_channels || begins_with_call);
-}
-
-/* A continued message is part of what the parser reads, but not of the reply. */
-static void begin_whole(struct splitter *s)
-{
-    s->state = STATE_WHOLE;
-    s->next_read = LEAST_GROWTH;
-    struct chat_reply r;
-    if (chat_parse(s->options.prompt, STR(""), true, &r) != STATUS_OK)
-        return;
-    s->said_content = r.content.len;
-    s->said_reasoning = r.reasoning.len;
-    chat_reply_free(&r);
+    struct str written = str_from(s->options.prompt->generation_prompt);
+    return s->thinking_start.len > 0 && str_find(written, s->thinking_start) != SIZE_MAX &&
+           str_find(written, s->thinking_end) == SIZE_MAX;
 }
 
 struct splitter *splitter_create(const struct splitter_options *options)
 {
     struct splitter *s = mem_zalloc(sizeof *s);
     s->options = *options;
+    strbuf_init(&s->bytes, LIMIT_REPLY_BYTES);
     strbuf_init(&s->reply, LIMIT_REPLY_BYTES);
     strbuf_init(&s->thinking, LIMIT_REPLY_BYTES);
     strbuf_init(&s->sent, LIMIT_REPLY_BYTES);
@@ -664,14 +696,16 @@ struct splitter *splitter_create(const struct splitter_options *options)
     s->thinking_end = str_from(p->thinking_end);
     if (s->thinking_end.len == 0)
         s->thinking_start.len = 0;
-    if (needs_whole(s)) {
+    s->has_channels =
+        p->parser != NULL && str_find(s->thinking_start, STR("<|channel")) != SIZE_MAX;
+    if (s->has_channels) {
         begin_whole(s);
-    } else if (s->thinking_start.len > 0) {
-        struct str written = str_from(p->generation_prompt);
-        size_t start = str_find(written, s->thinking_start);
-        if (start != SIZE_MAX && str_find(written, s->thinking_end) == SIZE_MAX)
-            s->state = STATE_THINKING;
+        return s;
     }
+    s->must_call = p->parser != NULL && options->n_tools > 0 && !options->text_tools &&
+                   p->grammar.text.len > 0 && !p->grammar.lazy;
+    if (begins_in_thinking(s))
+        s->state = STATE_THINKING;
     return s;
 }
 
@@ -682,6 +716,7 @@ void splitter_free(struct splitter *s)
     for (size_t i = 0; i < s->n_events; i++)
         mem_free(s->events[i].text);
     mem_free(s->events);
+    strbuf_free(&s->bytes);
     strbuf_free(&s->reply);
     strbuf_free(&s->thinking);
     strbuf_free(&s->sent);

@@ -4,8 +4,12 @@
  * that may begin a mark (a thinking tag, a tool-call mark, an incomplete UTF-8 character).  From a
  * tool-call mark on, the section is read by the template's own parser at growing distances (each
  * time it is an eighth longer), so that the cost stays linear, and what is new is passed on.
- * Replies that no mark divides are read so from the first byte.  What may be a call in a fence, or
- * bare, is held back until the reply's end decides (model/call_scan.h).
+ * Replies that no mark divides are read so from the first byte, and those that must be a call from
+ * the end of thinking on.  What may be a call in a fence, or bare, is held back until the reply's
+ * end decides (model/call_scan.h).
+ *
+ * What comes out does not depend on the pieces in which a reply is fed.  Without a call no word of
+ * it is lost or said twice, but for white space at its borders; with one no word is said twice.
  *
  * Arguments are mended to the tool's schema (call_mend.h).  A call that the reply's end cut is
  * passed on so that its arguments are no JSON: nobody can run half of it.

@@ -136,8 +136,73 @@ void handle_metrics(struct exchange *x)
 
 /* ---- Models ---- */
 
+/* {"supported": ...}, as a member of that name. */
+static void print_support(struct json_out *w, const char *name, bool is_supported)
+{
+    json_key(w, name);
+    json_object_begin(w);
+    json_field_bool(w, "supported", is_supported);
+    json_object_end(w);
+}
+
+/* The same, to be followed by members of its own and json_object_end(). */
+static void begin_support(struct json_out *w, const char *name, bool is_supported)
+{
+    json_key(w, name);
+    json_object_begin(w);
+    json_field_bool(w, "supported", is_supported);
+}
+
+/* Every name that the hosted API knows, since clients count on all of them.  "adaptive" and
+ * "enabled" are supported where they do something, though a request may name them anyway. */
+static void print_capabilities(struct json_out *w, bool can_think)
+{
+    static const char *const efforts[] = {"low", "medium", "high", "xhigh", "max"};
+    json_key(w, "capabilities");
+    json_object_begin(w);
+    print_support(w, "batch", false);
+    print_support(w, "citations", false);
+    print_support(w, "code_execution", false);
+    begin_support(w, "context_management", true);
+    print_support(w, "clear_thinking_20251015", true);
+    print_support(w, "clear_tool_uses_20250919", true);
+    print_support(w, "compact_20260112", false);
+    json_object_end(w);
+    begin_support(w, "effort", can_think);
+    for (size_t i = 0; i < sizeof efforts / sizeof efforts[0]; i++)
+        print_support(w, efforts[i], can_think);
+    json_object_end(w);
+    print_support(w, "image_input", false);
+    print_support(w, "pdf_input", false);
+    begin_support(w, "server_tools", false);
+    print_support(w, "code_execution", false);
+    print_support(w, "web_search", false);
+    json_object_end(w);
+    print_support(w, "structured_outputs", true);
+    begin_support(w, "thinking", can_think);
+    json_key(w, "types");
+    json_object_begin(w);
+    print_support(w, "adaptive", can_think);
+    print_support(w, "between_tools", false);
+    print_support(w, "disabled", true);
+    print_support(w, "enabled", can_think);
+    json_object_end(w);
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static void print_nulls(struct json_out *w, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        json_key(w, names[i]);
+        json_null(w);
+    }
+}
+
 static void print_model(const struct server *s, struct str id, struct json_out *w)
 {
+    static const char *const unknown[] = {"capabilities"}; /* before the model is loaded */
+    static const char *const never[] = {"deprecated_at", "retires_at", "line"};
     char created[CLOCK_TEXT_BYTES];
     clock_wall_text((int64_t)s->started_wall_s, created);
     struct engine_status e;
@@ -148,15 +213,23 @@ static void print_model(const struct server *s, struct str id, struct json_out *
     json_field_cstr(w, "display_name", s->options.model_display_name);
     json_field_cstr(w, "created_at", created);
     json_field_int(w, "max_input_tokens", e.n_window);
+    json_field_int(w, "max_tokens", e.n_window);
+    if (e.state == ENGINE_READY)
+        print_capabilities(w, e.can_think);
+    else
+        print_nulls(w, unknown, 1);
+    json_field_cstr(w, "lifecycle", "active");
+    print_nulls(w, never, sizeof never / sizeof never[0]);
     json_object_end(w);
 }
 
 /* One model is served, so a page holds it or nothing: before_id or after_id of it is behind it. */
 static bool page_is_empty(const struct exchange *x)
 {
-    struct str value;
-    return route_query(x->head.query, "after_id", &value) ||
-           route_query(x->head.query, "before_id", &value);
+    struct str after = {0}, before = {0};
+    (void)route_query(x->head.query, "after_id", &after);
+    (void)route_query(x->head.query, "before_id", &before);
+    return after.len > 0 || before.len > 0;
 }
 
 static bool is_limit(struct str value)

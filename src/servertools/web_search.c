@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 #include "servertools/html_text.h"
 #include "servertools/http_get.h"
+#include "api/message.h"
 #include "wire/json_out.h"
 
 enum {
@@ -72,8 +73,8 @@ static void write_bounded(struct json_out *w, const char *key, const struct json
 static void write_content(struct json_out *w, const struct json *snippet)
 {
     struct strbuf text;
-    strbuf_init(&text, sizeof WEB_SEARCH_CONTENT_PREFIX + LIMIT_WEB_SNIPPET_BYTES);
-    strbuf_append_cstr(&text, WEB_SEARCH_CONTENT_PREFIX);
+    strbuf_init(&text, sizeof READABLE_CONTENT_MARK + LIMIT_WEB_SNIPPET_BYTES);
+    strbuf_append_cstr(&text, READABLE_CONTENT_MARK);
     strbuf_append_str(&text, html_text_cut(json_string(snippet), LIMIT_WEB_SNIPPET_BYTES));
     json_field_str(w, "encrypted_content", strbuf_str(&text));
     strbuf_free(&text);

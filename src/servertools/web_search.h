@@ -8,10 +8,6 @@
 
 #include "servertools/web_tool.h"
 
-/* What stands before the snippet in `encrypted_content`: the hosted API encrypts there what the
- * model is to see of a page, here it is this text and the snippet. */
-#define WEB_SEARCH_CONTENT_PREFIX "pensieve:"
-
 /* Appends the value of the `content` member of a web_search_tool_result: a list of at most
  * LIMIT_WEB_RESULTS web_search_result, or a web_search_tool_result_error (invalid_tool_input,
  * query_too_long, request_too_large, too_many_requests, unavailable).

@@ -246,6 +246,35 @@ def test_models(server):
     assert server.request("GET", "/v1/models?limit=0")[0] == 400
 
 
+def test_pages_of_models(server):
+    own = server.get("/v1/models")["data"][0]["id"]
+    for whole in ("", "?limit=1", "?limit=1000", "?after_id=", "?limit=20&before_id="):
+        page = server.get(f"/v1/models{whole}")
+        assert [m["id"] for m in page["data"]] == [own]
+        assert (page["first_id"], page["last_id"], page["has_more"]) == (own, own, False)
+    for behind in (f"?after_id={own}", f"?limit=5&before_id={own}"):
+        assert server.get(f"/v1/models{behind}") == {
+            "data": [], "has_more": False, "first_id": None, "last_id": None}
+    for wrong in ("0", "1001", "-1", "many", ""):
+        status, _, answer = server.request("GET", f"/v1/models?limit={wrong}")
+        assert status == 400
+        assert json.loads(answer)["error"]["type"] == "invalid_request_error"
+
+
+def test_capabilities_of_a_model(server):
+    model, = server.get("/v1/models")["data"]
+    assert model == server.get(f"/v1/models/{model['id']}")
+    window = server.get("/health", key=None)["context_window"]
+    assert model["max_input_tokens"] == model["max_tokens"] == window
+    assert model["lifecycle"] == "active" and model["retires_at"] is None
+    can = model["capabilities"]
+    yes = {name for name, what in can.items() if what["supported"]}
+    assert yes >= {"context_management", "effort", "structured_outputs", "thinking"}
+    assert not yes & {"batch", "citations", "image_input", "pdf_input"}
+    assert can["thinking"]["types"]["adaptive"] == {"supported": True}
+    assert can["context_management"]["clear_tool_uses_20250919"] == {"supported": True}
+
+
 def test_probes_and_unknown_paths(server):
     for path in ("/", "/api/hello", "/health"):
         assert server.request("HEAD", path, key=None)[0] == 200

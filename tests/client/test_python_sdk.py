@@ -139,6 +139,8 @@ def test_count_and_models(client):
         model="claude-x", messages=[{"role": "user", "content": "hello"}]).input_tokens == 10
     models = client.models.list()
     assert client.models.retrieve(models.data[0].id).id == models.data[0].id
+    assert [m.id for m in client.models.list(limit=1)] == [models.data[0].id]  # all pages
+    assert models.data[0].capabilities.thinking.types.disabled.supported is True
 
 
 @pytest.mark.parametrize("name,kind", [

@@ -95,6 +95,28 @@ static void test_splitter__thinking_words_and_calls_follow_each_other(void **sta
     CHECK_CASES(cases);
 }
 
+/* As where a grammar could not hold it. */
+static void test_splitter__words_where_a_call_must_come_are_not_lost(void **state)
+{
+    (void)state;
+    static const struct splitter_case cases[] = {
+        {.chat_template = NULL,
+         .body = BODY_FORCED,
+         .reply = "I would rather not.\n<too",
+         .wanted = "T(I would rather not.\n<too)",
+         .was_cut = true},
+        {.chat_template = NULL,
+         .body = BODY_FORCED,
+         .reply = "See \xC3\xA9: <tool_call> is {no} call.",
+         .wanted = "T(See \xC3\xA9: <tool_call> is {no} call.)"},
+        {.chat_template = FIXTURE_THINKING,
+         .body = BODY_FORCED,
+         .reply = "<think>Hm.</think>\n\nNo.",
+         .wanted = "K(Hm.)T(No.)"},
+    };
+    CHECK_CASES(cases);
+}
+
 static void test_splitter__what_follows_a_call_is_not_lost(void **state)
 {
     (void)state;
@@ -118,21 +140,55 @@ static void test_splitter__what_follows_a_call_is_not_lost(void **state)
 static void test_splitter__a_call_that_is_none_stays_text(void **state)
 {
     (void)state;
+    static const struct splitter_case cases[] = {
+        {.chat_template = NULL,
+         .body = BODY_TOOLS,
+         .reply = "<tool_call>\n{\"name\": \"Read\", \"arg\n</tool_call> sorry",
+         .wanted = "T(<tool_call>\n{\"name\": \"Read\", \"arg\n</tool_call> sorry)"},
+        {.chat_template = NULL,
+         .body = BODY_TOOLS,
+         .reply = "<tool_call>\n{\"name\": \"\", \"arguments\": {}}\n</tool_call>",
+         .wanted = "T(<tool_call>\n{\"name\": \"\", \"arguments\": {}}\n</tool_call>)"},
+        {.chat_template = NULL,
+         .body = BODY_TOOLS,
+         .reply = "{\"name\": \"Read\", \"arguments\": {\"path\": a}}\n<tool_call> none",
+         .wanted = "T({\"name\": \"Read\", \"arguments\": {\"path\": a}})T(<tool_call> none)"},
+    };
+    CHECK_CASES(cases);
+}
+
+/* Some of the readings on the way show a call that the last one does not. */
+static void test_splitter__a_broken_call_does_not_depend_on_the_pieces(void **state)
+{
+    (void)state;
+    static const char *const replies[] = {
+        "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"a.c\"}, "
+        "\"x\"}}\n</tool_call> no",
+        "<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\": \"a.c\", ]}\n</tool_call>",
+        "<tool_call>\n<tool_call>\n{\"name\": \"Read\", \"arguments\": {\"path\"}}\n</tool_call>",
+    };
     struct fixture_model f;
     struct rendered r;
-    struct strbuf text, out;
+    struct strbuf text, whole, pieces;
     strbuf_init(&text, 1000000);
-    strbuf_init(&out, 10000);
+    strbuf_init(&whole, 10000);
+    strbuf_init(&pieces, 10000);
     fixture_open(&f, NULL);
     fixture_render(&f, BODY_TOOLS, &r, &text);
     struct splitter_options options = {.prompt = &r.chat, .tools = FIXTURE_TOOLS, .n_tools = 1};
-    static const char reply[] = "<tool_call>\n{\"name\": \"Read\", \"arg\n</tool_call> sorry";
-    split(&options, str_from(reply), sizeof reply, false, &out);
-    CHECK_STR(strbuf_str(&out), "T(<tool_call>\n{\"name\": \"Read\", \"arg\n</tool_call> sorry)");
+    for (size_t i = 0; i < sizeof replies / sizeof replies[0]; i++) {
+        struct str reply = str_from(replies[i]);
+        split(&options, reply, reply.len, false, &whole);
+        for (size_t step = 1; step < reply.len; step++) {
+            split(&options, reply, step, false, &pieces);
+            CHECK_STR(strbuf_str(&pieces), strbuf_cstr(&whole));
+        }
+    }
     rendered_free(&r);
     fixture_close(&f);
     strbuf_free(&text);
-    strbuf_free(&out);
+    strbuf_free(&whole);
+    strbuf_free(&pieces);
 }
 
 static void test_splitter__one_call_is_enough_where_the_client_says_so(void **state)
@@ -188,8 +244,40 @@ static void test_splitter__bytes_that_are_no_text_are_replaced(void **state)
          .wanted = "T(a\xEF\xBF\xBD"
                    "b \xEF\xBF\xBD)",
          .was_cut = true},
+        {.chat_template = NULL,
+         .body = BODY_TOOLS,
+         .reply = "See \xC3<tool_call> it is no call.",
+         .wanted = "T(See \xEF\xBF\xBD)T(<tool_call> it is no call.)"},
+        {.chat_template = NULL,
+         .body = BODY_TOOLS,
+         .reply = "<tool_call>\n{\"name\": \"R\xFF\", \"arguments\": {}}\n</tool_call>",
+         .wanted = "C(R\xEF\xBF\xBD,{})"},
+        {.chat_template = FIXTURE_TAGGED,
+         .body = BODY_TOOLS,
+         .reply = "<tool_call>\n<function=Read>\n<parameter=path>\na\xFF\n</parameter>\n"
+                  "</function>\n</tool_call>",
+         .wanted = "C(Read,{\"path\":\"a\xEF\xBF\xBD\"})"},
     };
     CHECK_CASES(cases);
+}
+
+static void test_splitter__a_byte_of_zero_is_no_white_space(void **state)
+{
+    (void)state;
+    struct fixture_model f;
+    struct rendered r;
+    struct strbuf text, out;
+    strbuf_init(&text, 1000000);
+    strbuf_init(&out, 10000);
+    fixture_open(&f, NULL);
+    fixture_render(&f, BODY_TOOLS, &r, &text);
+    struct splitter_options options = {.prompt = &r.chat, .tools = FIXTURE_TOOLS, .n_tools = 1};
+    split(&options, STR("a\0<tool_call> is no call."), 1, false, &out);
+    assert_true(str_equal(strbuf_str(&out), STR("T(a\0)T(<tool_call> is no call.)")));
+    rendered_free(&r);
+    fixture_close(&f);
+    strbuf_free(&text);
+    strbuf_free(&out);
 }
 
 static void test_splitter__ids_and_signatures_are_given(void **state)
@@ -271,11 +359,14 @@ int main(void)
         cmocka_unit_test(test_splitter__calls_in_a_list_are_found),
         cmocka_unit_test(test_splitter__a_forced_call_needs_no_mark),
         cmocka_unit_test(test_splitter__thinking_words_and_calls_follow_each_other),
+        cmocka_unit_test(test_splitter__words_where_a_call_must_come_are_not_lost),
         cmocka_unit_test(test_splitter__what_follows_a_call_is_not_lost),
         cmocka_unit_test(test_splitter__a_call_that_is_none_stays_text),
+        cmocka_unit_test(test_splitter__a_broken_call_does_not_depend_on_the_pieces),
         cmocka_unit_test(test_splitter__one_call_is_enough_where_the_client_says_so),
         cmocka_unit_test(test_splitter__tools_told_as_text_are_called_as_text),
         cmocka_unit_test(test_splitter__bytes_that_are_no_text_are_replaced),
+        cmocka_unit_test(test_splitter__a_byte_of_zero_is_no_white_space),
         cmocka_unit_test(test_splitter__ids_and_signatures_are_given),
         cmocka_unit_test(test_splitter__thinking_that_nobody_asked_for_is_dropped),
         cmocka_unit_test(test_splitter__thinking_that_is_omitted_leaves_a_signed_block),

@@ -142,7 +142,7 @@ static void test_web_search__is_bounded(void **state)
     for (struct json_iter it = json_iter(json_root(doc)); json_next(&it);) {
         assert_int_equal(json_string(json_get(it.value, "title")).len, LIMIT_WEB_TITLE_BYTES);
         assert_int_equal(json_string(json_get(it.value, "encrypted_content")).len,
-                         strlen(WEB_SEARCH_CONTENT_PREFIX) + LIMIT_WEB_SNIPPET_BYTES);
+                         strlen(READABLE_CONTENT_MARK) + LIMIT_WEB_SNIPPET_BYTES);
         assert_int_equal(json_type(json_get(it.value, "page_age")), JSON_NULL);
     }
     json_doc_free(doc);
