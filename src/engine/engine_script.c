@@ -254,6 +254,7 @@ static enum status read_preface(struct script_turn *t, const struct message_requ
                                 struct error *err)
 {
     uint32_t n_prompt = 1, n_cached = 0;
+    struct str otherwise = STR("");
     for (;;) {
         size_t before = t->at;
         if (before >= t->script.len)
@@ -268,8 +269,12 @@ static enum status read_preface(struct script_turn *t, const struct message_requ
             t->split = number(rest);
         } else if (str_is(word, "expect")) {
             enum status st = expect_said(req, rest, err);
+            if (st == STATUS_INVALID && otherwise.len > 0)
+                return fail_as(otherwise, err);
             if (st != STATUS_OK)
                 return st;
+        } else if (str_is(word, "otherwise")) {
+            otherwise = rest;
         } else if (str_is(word, "refuse")) {
             return fail_as(rest, err);
         } else {

@@ -11,6 +11,7 @@
  *   fail TYPE "message"   ends with EVENT_FAILED;  refuse STATUS "message"  fails in start()
  *   read N                so much of the prompt is read from here on; before, the turn waits
  *   expect "..."          the turn is refused unless the conversation holds this text
+ *   otherwise STATUS "message"   ... and how, from here on
  *   prompt N / cached N   what is reported as prompt and cache tokens
  *   done REASON           ends (end_turn, max_tokens, tool_use, stop_sequence "...") */
 #pragma once

@@ -144,6 +144,19 @@ def test_it_compacts_by_itself_when_the_window_is_full(scripted, tmp_path, first
     assert scripted.stats()["started"] == 2 + len(triggers)
 
 
+def test_it_compacts_when_the_server_finds_a_prompt_too_long(scripted, tmp_path):
+    """Nothing told it the window: it reads the refusal's words, and sums up all turns but the last."""
+    session = str(uuid.uuid4())
+    ask(scripted, tmp_path, "fits", "--session-id", session)
+    ask(scripted, tmp_path, "fits", "--resume", session)
+    told = ask(scripted, tmp_path, "overfull", "--resume", session)
+    assert result(told) == "Now it fits."
+    (boundary,) = of_type(told, "system", "compact_boundary")
+    assert boundary["compact_metadata"]["trigger"] == "auto"
+    # Two answers, the refusal, the summary, and the question again.
+    assert scripted.stats()["started"] == 5
+
+
 def test_a_resumed_session_is_still_in_a_real_models_memory(tmp_path):
     with Server("--model", model_path("qwen2.5-coder:0.5b"), "--ctx", "8192") as server:
         server.wait_ready()

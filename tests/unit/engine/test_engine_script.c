@@ -286,6 +286,9 @@ static void test_engine_script__expects_what_was_said_or_came_back(void **state)
     read_request(&r, SAY("one"));
     assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_INVALID);
     CHECK_STR(str_from(err.message), "expected in the messages: loaded");
+    write_script(f, "one", "otherwise too_long \"prompt is too long\"\nexpect loaded\n");
+    assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_TOO_LONG);
+    CHECK_STR(str_from(err.message), "prompt is too long");
     free_request(&r);
     remove_script(f, "one");
 }
