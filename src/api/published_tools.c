@@ -54,25 +54,24 @@
     OBJECT(ONE_OF("command", "\"view\",\"create\",\"str_replace\",\"insert\"") "," EDITOR_PLACE,   \
            "\"command\",\"path\"")
 
-#define OLD_EDITOR                                                                                                                                                                         \
-    OBJECT(                                                                                                                                                                                \
-        ONE_OF("command", "\"view\",\"create\",\"str_replace\",\"insert\",\"undo_edit\"") "," STRING(                                                                                      \
-            "path",                                                                                                                                                                        \
-            "Path of the file or folder") "," PAIR("view_range",                                                                                                                           \
-                                                   "view: the first and the last line, from 1; "                                                                                           \
-                                                   "-1 is the end") "," STRING("file_text",                                                                                                \
-                                                                               "create: what the "                                                                                         \
-                                                                               "file is to "                                                                                               \
-                                                                               "contain") "," STRING("old_str",                                                                            \
-                                                                                                     "str_replace: the text to "                                                           \
-                                                                                                     "replace") "," STRING("new_str",                                                      \
-                                                                                                                           "str_"                                                          \
-                                                                                                                           "replace "                                                      \
-                                                                                                                           "and "                                                          \
-                                                                                                                           "insert: "                                                      \
-                                                                                                                           "the new "                                                      \
-                                                                                                                           "text") "," INTEGER("insert_line",                              \
-                                                                                                                                               "insert: the line behind which to insert"), \
+#define OLD_EDITOR                                                                                                                                   \
+    OBJECT(                                                                                                                                          \
+        ONE_OF("command", "\"view\",\"create\",\"str_replace\",\"insert\",\"undo_edit\"") "," STRING("path", "Path of the file or folder") "," PAIR( \
+            "view_range",                                                                                                                            \
+            "view: the first and the last line, from 1; "                                                                                            \
+            "-1 is the end") "," STRING("file_text",                                                                                                 \
+                                        "create: what the "                                                                                          \
+                                        "file is to "                                                                                                \
+                                        "contain") "," STRING("old_str",                                                                             \
+                                                              "str_replace: the text to "                                                            \
+                                                              "replace") "," STRING("new_str",                                                       \
+                                                                                    "str_"                                                           \
+                                                                                    "replace "                                                       \
+                                                                                    "and "                                                           \
+                                                                                    "insert: "                                                       \
+                                                                                    "the new "                                                       \
+                                                                                    "text") "," INTEGER("insert_line",                               \
+                                                                                                        "insert: the line behind which to insert"),  \
         "\"command\",\"path\"")
 
 #define MEMORY                                                                                     \

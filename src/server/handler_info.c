@@ -155,7 +155,7 @@ static void begin_support(struct json_out *w, const char *name, bool is_supporte
 
 /* Every name that the hosted API knows, since clients count on all of them.  "adaptive" and
  * "enabled" are supported where they do something, though a request may name them anyway. */
-static void print_capabilities(struct json_out *w, bool can_think)
+static void print_capabilities(struct json_out *w, bool can_think, bool has_web)
 {
     static const char *const efforts[] = {"low", "medium", "high", "xhigh", "max"};
     json_key(w, "capabilities");
@@ -166,7 +166,7 @@ static void print_capabilities(struct json_out *w, bool can_think)
     begin_support(w, "context_management", true);
     print_support(w, "clear_thinking_20251015", true);
     print_support(w, "clear_tool_uses_20250919", true);
-    print_support(w, "compact_20260112", false);
+    print_support(w, "compact_20260112", true);
     json_object_end(w);
     begin_support(w, "effort", can_think);
     for (size_t i = 0; i < sizeof efforts / sizeof efforts[0]; i++)
@@ -174,9 +174,9 @@ static void print_capabilities(struct json_out *w, bool can_think)
     json_object_end(w);
     print_support(w, "image_input", false);
     print_support(w, "pdf_input", false);
-    begin_support(w, "server_tools", false);
+    begin_support(w, "server_tools", has_web);
     print_support(w, "code_execution", false);
-    print_support(w, "web_search", false);
+    print_support(w, "web_search", has_web);
     json_object_end(w);
     print_support(w, "structured_outputs", true);
     begin_support(w, "thinking", can_think);
@@ -215,7 +215,7 @@ static void print_model(const struct server *s, struct str id, struct json_out *
     json_field_int(w, "max_input_tokens", e.n_window);
     json_field_int(w, "max_tokens", e.n_window);
     if (e.state == ENGINE_READY)
-        print_capabilities(w, e.can_think);
+        print_capabilities(w, e.can_think, s->options.has_web);
     else
         print_nulls(w, unknown, 1);
     json_field_cstr(w, "lifecycle", "active");

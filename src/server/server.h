@@ -37,6 +37,7 @@ struct server_options {
     const char *version;
     const char *model_id; /* id shown by /v1/models; contains "claude" */
     const char *model_display_name;
+    bool has_web;          /* web_search and web_fetch work (--searxng) */
     bool tells_prefix;     /* in a header: docs/API.md, pensieve-prefix */
     struct engine *script; /* an engine_script, for /test/...; NULL: there are no such paths */
     struct server_tuning tuning;

@@ -1,10 +1,10 @@
 #include "servertools/web_search.h"
 
+#include "api/message.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "servertools/html_text.h"
 #include "servertools/http_get.h"
-#include "api/message.h"
 #include "wire/json_out.h"
 
 enum {

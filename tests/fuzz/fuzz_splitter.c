@@ -281,6 +281,7 @@ static void drain(struct splitter *splitter, const struct splitter_options *o, s
         case EVENT_BLOCK_STOP:
             take_stop(s, &ev);
             break;
+        case EVENT_SUMMARY:
         case EVENT_DONE:
         case EVENT_FAILED:
             INVARIANT(ev.type == EVENT_BLOCK_STOP); /* the others are the turn's */

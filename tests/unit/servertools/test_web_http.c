@@ -5,6 +5,7 @@
 
 #include "tiny_server.h"
 
+#include "api/message.h"
 #include "servertools/http_get.h"
 #include "servertools/web_fetch.h"
 #include "servertools/web_search.h"
