@@ -239,17 +239,22 @@ static bool next_member(struct str *text, struct written *out)
 
 /* ---- Mending ---- */
 
-/* Appends JSON text with what may not stand in its strings escaped. */
-static void append_escaped(struct strbuf *out, struct str text)
+/* Appends JSON text with what may not stand in its strings escaped; line ends between its tokens
+ * stay.  `in_string`: it begins inside a string. */
+static void append_escaped(struct strbuf *out, struct str text, bool in_string)
 {
     size_t begin = 0;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
-        if (c >= 0x20)
-            continue;
-        strbuf_append(out, text.ptr + begin, i - begin);
-        strbuf_printf(out, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\u%04x", c);
-        begin = i + 1;
+        if (in_string && c == '\\') {
+            i++;
+        } else if (c == '"') {
+            in_string = !in_string;
+        } else if (in_string && c < 0x20) {
+            strbuf_append(out, text.ptr + begin, i - begin);
+            strbuf_printf(out, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\u%04x", c);
+            begin = i + 1;
+        }
     }
     strbuf_append(out, text.ptr + begin, text.len - begin);
 }
@@ -305,7 +310,7 @@ static void mend_value(const struct member *member, struct str written, struct s
     struct json_doc *doc = NULL;
     struct strbuf text;
     strbuf_init(&text, LIMIT_REPLY_BYTES);
-    append_escaped(&text, written);
+    append_escaped(&text, written, false);
     if (json_parse_copy(strbuf_str(&text), JSON_STRICT, &doc, NULL) != STATUS_OK)
         goto out;
     const struct json *v = json_root(doc);
@@ -336,9 +341,9 @@ static void append_member(struct strbuf *out, struct str key, struct str value)
     if (out->failed)
         return; /* perhaps without its opening brace */
     strbuf_append_cstr(out, out->data[out->len - 1] == '{' ? "\"" : ",\"");
-    append_escaped(out, key);
+    append_escaped(out, key, true);
     strbuf_append_cstr(out, "\":");
-    append_escaped(out, value);
+    append_escaped(out, value, false);
 }
 
 /* The part of an unfinished value that can't change any more: text where text is wanted. */

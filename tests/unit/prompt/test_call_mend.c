@@ -58,6 +58,20 @@ static void test_call_mend__what_is_right_stays(void **state)
     CHECK_MENDING(SCHEMA, cases);
 }
 
+/* Line ends between the tokens of a value are no text: escaped, they would be no JSON. */
+static void test_call_mend__values_over_several_lines_stay(void **state)
+{
+    (void)state;
+    static const struct mend_case cases[] = {
+        {"{\n  \"options\": {\n\t\"a\": [\n1,\n\"b\nc\\\"\td\"\n]\n}\n}",
+         "{\"options\":{\n\t\"a\": [\n1,\n\"b\\nc\\\"\\td\"\n]\n}}"},
+        {"{\"lines\": [\r\n\"a\",\r\n\"b\"\r\n]}", "{\"lines\":[\r\n\"a\",\r\n\"b\"\r\n]}"},
+        {"{\"limit\": [\n1\n]}", "{\"limit\":[\n1\n]}"},
+        {"{\"options\": \"{\\n\\\"a\\\": 1\\n}\"}", "{\"options\":{\"a\":1}}"},
+    };
+    CHECK_MENDING(SCHEMA, cases);
+}
+
 static void test_call_mend__types_that_are_plainly_meant(void **state)
 {
     (void)state;
@@ -150,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_call_mend__types_that_are_plainly_meant),
         cmocka_unit_test(test_call_mend__optional_members_that_say_nothing_are_left_out),
         cmocka_unit_test(test_call_mend__names_that_are_nearly_right_or_unknown),
+        cmocka_unit_test(test_call_mend__values_over_several_lines_stay),
         cmocka_unit_test(test_call_mend__raw_control_characters_are_escaped),
         cmocka_unit_test(test_call_mend__what_can_not_be_mended_stays_as_it_is),
         cmocka_unit_test(test_call_mend__what_is_cut_is_never_json),
