@@ -27,6 +27,14 @@ static size_t count_rounds(const struct message *m)
     return n;
 }
 
+static bool has_answers(const struct message *m)
+{
+    for (size_t i = 0; m->role == ROLE_ASSISTANT && i < m->n_blocks; i++)
+        if (is_result(&m->blocks[i]))
+            return true;
+    return false;
+}
+
 static size_t cut_rounds(const struct message *m, struct message *out)
 {
     size_t n = 0;
@@ -46,26 +54,22 @@ static size_t cut_rounds(const struct message *m, struct message *out)
 static enum status separate_answers(const struct reader *r, struct message_request *req)
 {
     size_t n = 0;
-    for (size_t i = 0; i < req->n_messages; i++)
-        n += count_rounds(&req->messages[i]);
-    bool begins_with_answer = false;
+    bool any_answers = false;
     for (size_t i = 0; i < req->n_messages; i++) {
-        const struct message *m = &req->messages[i];
-        begins_with_answer |=
-            m->role == ROLE_ASSISTANT && m->n_blocks > 0 && is_result(&m->blocks[0]);
+        n += count_rounds(&req->messages[i]);
+        any_answers |= has_answers(&req->messages[i]);
     }
-    if (n == req->n_messages && !begins_with_answer)
+    if (!any_answers)
         return STATUS_OK;
     struct message *messages = arena_array(r->arena, n, sizeof *messages);
     if (messages == NULL)
         return too_large(r);
     n = 0;
     for (size_t i = 0; i < req->n_messages; i++) {
-        const struct message *m = &req->messages[i];
-        if (m->role == ROLE_ASSISTANT && m->n_blocks > 0)
-            n += cut_rounds(m, &messages[n]);
+        if (has_answers(&req->messages[i]))
+            n += cut_rounds(&req->messages[i], &messages[n]);
         else
-            messages[n++] = *m;
+            messages[n++] = req->messages[i];
     }
     req->messages = messages;
     req->n_messages = n;

@@ -77,14 +77,9 @@ void anthropic_stream_ping(struct anthropic_stream *s, struct strbuf *out)
         sse_write(out, "ping", STR("{\"type\":\"ping\"}"));
 }
 
-/* The block as it is before its deltas. */
+/* The members of a block that deltas follow, as they are before them. */
 static void print_start(struct json_out *w, const struct event *ev)
 {
-    if (ev->block == EVENT_BLOCK_SERVER_RESULT) {
-        json_raw(w, ev->json);
-        return;
-    }
-    json_object_begin(w);
     switch (ev->block) {
     case EVENT_BLOCK_TEXT:
         json_field_cstr(w, "type", "text");
@@ -110,10 +105,9 @@ static void print_start(struct json_out *w, const struct event *ev)
         json_key(w, "content");
         json_null(w);
         break;
-    case EVENT_BLOCK_SERVER_RESULT:
+    case EVENT_BLOCK_SERVER_RESULT: /* has none, and stands whole */
         break;
     }
-    json_object_end(w);
 }
 
 static void start_block(struct anthropic_stream *s, const struct event *ev, struct strbuf *out)
@@ -129,11 +123,18 @@ static void start_block(struct anthropic_stream *s, const struct event *ev, stru
     json_field_cstr(&w, "type", "content_block_start");
     json_field_int(&w, "index", s->index);
     json_key(&w, "content_block");
-    print_start(&w, ev);
+    if (ev->block == EVENT_BLOCK_SERVER_RESULT) {
+        json_raw(&w, ev->json);
+    } else {
+        json_object_begin(&w);
+        print_start(&w, ev);
+        json_object_end(&w);
+    }
     json_object_end(&w);
     json_out_end(&w);
     emit(out, "content_block_start", &json);
 }
+
 /* A content_block_delta whose delta is {"type": type, member: text}. */
 static void delta(struct anthropic_stream *s, const char *type, const char *member, struct str text,
                   struct strbuf *out)

@@ -222,8 +222,7 @@ void anthropic_message_feed(struct anthropic_message *m, const struct event *ev)
         m->usage = ev->usage;
         if (ev->edits != NULL)
             m->edits = *ev->edits;
-        m->has_work = ev->work != NULL;
-        if (m->has_work)
+        if (ev->work != NULL)
             m->work = *ev->work;
         strbuf_append_str(&m->stop_sequence, ev->stop_sequence);
         break;
@@ -237,7 +236,7 @@ void anthropic_message_print(const struct anthropic_message *m, const char *id, 
 {
     struct strbuf usage;
     strbuf_init(&usage, 1024);
-    anthropic_usage_print(&m->usage, m->has_work ? &m->work : NULL, &usage);
+    anthropic_usage_print(&m->usage, &m->work, &usage);
 
     out->failed |= m->content.failed || m->stop_sequence.failed || usage.failed;
     struct json_out w;

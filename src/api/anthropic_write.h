@@ -11,7 +11,6 @@
  * {"__unparsedToolInput":{"raw":"..."}}. */
 struct anthropic_message {
     struct context_report edits;
-    bool has_work;
     struct server_work work;
     struct strbuf content; /* the JSON of the content array, without brackets */
     struct strbuf text;    /* text of the open block */
@@ -42,6 +41,6 @@ const char *anthropic_stop_reason(enum stop_reason reason);
 /* The member context_management, with what was taken out of the conversation. */
 void anthropic_edits_print(const struct context_report *report, struct json_out *w);
 
-/* The members of a usage object, braces included; `work` may be NULL. */
+/* The members of a usage object, braces included; `work` may be NULL: none was done. */
 void anthropic_usage_print(const struct usage *u, const struct server_work *work,
                            struct strbuf *out);

@@ -242,8 +242,8 @@ static enum status choose_store(const struct options *o, char **out, struct erro
     return st;
 }
 
-/* The engine that plays a turn's single rounds. */
-static enum status make_rounds_engine(struct plan *p, struct engine **out, struct error *err)
+/* The engine that computes, or the one that plays scripts: a turn of it is one round. */
+static enum status make_inner_engine(struct plan *p, struct engine **out, struct error *err)
 {
     const char *engine = option_text(p->options, OPTION_ENGINE);
     if (strncmp(engine, "script:", 7) == 0) {
@@ -301,10 +301,10 @@ static enum status make_engine(struct plan *p, struct engine **out, struct error
         !str_starts_with(url, STR("https://")))
         return error_set(err, STATUS_INVALID, "--searxng: should be an http or https address");
     struct web_options web = {.searxng_url = url.len > 0 ? searxng : NULL};
-    struct engine *single;
-    enum status st = make_rounds_engine(p, &single, err);
+    struct engine *inner;
+    enum status st = make_inner_engine(p, &inner, err);
     if (st == STATUS_OK)
-        *out = engine_rounds_create(single, &web);
+        *out = engine_rounds_create(inner, &web);
     return st;
 }
 

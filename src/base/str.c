@@ -43,6 +43,25 @@ size_t str_partial_suffix(struct str text, struct str marker)
     return 0;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+struct str str_trim_end(struct str s)
+{
+    while (s.len > 0 && is_blank(s.ptr[s.len - 1]))
+        s.len--;
+    return s;
+}
+
+struct str str_trim(struct str s)
+{
+    while (s.len > 0 && is_blank(s.ptr[0]))
+        s = (struct str){s.ptr + 1, s.len - 1};
+    return str_trim_end(s);
+}
+
 /* Levenshtein distance of two short words, one row at a time; words over 63 bytes are "far". */
 static size_t edit_distance(struct str a, struct str b)
 {

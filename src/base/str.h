@@ -43,6 +43,10 @@ size_t str_find(struct str hay, struct str needle);
  * hold back. */
 size_t str_partial_suffix(struct str text, struct str marker);
 
+/* Without the blanks, tabs and line ends at its end, or at both ends. */
+struct str str_trim_end(struct str s);
+struct str str_trim(struct str s);
+
 /* The closest of `n` names to `word` by edit distance, or NULL when none is near; for "did you
  * mean". */
 const char *str_nearest(struct str word, const char *const *names, size_t n);

@@ -59,22 +59,13 @@ static struct str inside_marks(struct str said)
     return (struct str){rest.ptr, n == SIZE_MAX ? rest.len : n};
 }
 
-static struct str trim(struct str s)
-{
-    while (s.len > 0 && strchr(" \t\r\n", s.ptr[0]) != NULL)
-        s = (struct str){s.ptr + 1, s.len - 1};
-    while (s.len > 0 && strchr(" \t\r\n", s.ptr[s.len - 1]) != NULL)
-        s.len--;
-    return s;
-}
-
 /* The text of the last message of the user's that is not only results of tools. */
 static const struct message *last_words(const struct message_request *req)
 {
     for (size_t i = req->n_messages; i-- > 0;) {
         const struct message *m = &req->messages[i];
         for (size_t k = 0; m->role == ROLE_USER && k < m->n_blocks; k++)
-            if (m->blocks[k].type == BLOCK_TEXT && trim(m->blocks[k].text).len > 0)
+            if (m->blocks[k].type == BLOCK_TEXT && str_trim(m->blocks[k].text).len > 0)
                 return m;
     }
     return NULL;
@@ -93,7 +84,7 @@ static void append_last_words(struct strbuf *out, const struct message_request *
         if (m->blocks[i].type != BLOCK_TEXT)
             continue;
         strbuf_append_cstr(out, "\n\n");
-        strbuf_append_str(out, trim(m->blocks[i].text));
+        strbuf_append_str(out, str_trim(m->blocks[i].text));
     }
 }
 
@@ -101,7 +92,7 @@ enum status compact_take(struct message_request *req, struct str said, struct ar
                          struct str *out_summary)
 {
     *out_summary = STR("");
-    struct str summary = trim(inside_marks(said));
+    struct str summary = str_trim(inside_marks(said));
     if (summary.len == 0)
         return STATUS_OK;
     struct strbuf text;

@@ -229,15 +229,6 @@ static enum status collect_tools(struct local_turn *t, const struct canon *canon
     return STATUS_OK;
 }
 
-/* Whether the prompt has begun what the model thinks. */
-static bool begins_in_thinking(const struct chat_prompt *chat)
-{
-    struct str written = str_from(chat->generation_prompt);
-    return chat->thinking_end[0] != '\0' &&
-           str_find(written, str_from(chat->thinking_start)) != SIZE_MAX &&
-           str_find(written, str_from(chat->thinking_end)) == SIZE_MAX;
-}
-
 /* The reply's form.  Where the schemas are larger than a grammar may be, calls without marks are
  * still understood, but not held to a schema while they are sampled. */
 static struct grammar_spec choose_grammar(const struct local_turn *t)
@@ -255,7 +246,7 @@ static struct grammar_spec choose_grammar(const struct local_turn *t)
     spec.n_calls = t->n_tools;
     spec.thinking_start = str_from(chat->thinking_start);
     spec.thinking_end = str_from(chat->thinking_end);
-    spec.begins_in_thinking = begins_in_thinking(chat);
+    spec.begins_in_thinking = chat_begins_in_thinking(chat);
     return spec;
 }
 
@@ -283,7 +274,7 @@ static enum status limit_thinking(const struct local_turn *t, const struct messa
         return STATUS_OK;
     out->start = str_from(chat->thinking_start);
     out->end = str_from(chat->thinking_end);
-    out->begins_inside = begins_in_thinking(chat);
+    out->begins_inside = chat_begins_in_thinking(chat);
     struct strbuf text;
     strbuf_init(&text, LIMIT_STOP_SEQUENCE_BYTES);
     strbuf_printf(&text, "\n%s\n\n", chat->thinking_end);

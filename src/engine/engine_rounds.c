@@ -60,7 +60,6 @@ struct rounds_turn {
     struct usage usage; /* of the rounds that ended */
     struct server_work work;
     struct context_report edits;
-    bool has_edits;
     struct turn_progress progress; /* of the last round */
 
     /* cancel() comes on any thread. */
@@ -147,7 +146,7 @@ static enum status say_done(struct rounds_turn *t, enum stop_reason reason, stru
         .reason = reason,
         .usage = t->usage,
         .work = &t->work,
-        .edits = t->has_edits ? &t->edits : NULL,
+        .edits = &t->edits,
     };
     return STATUS_OK;
 }
@@ -333,10 +332,8 @@ static enum status close_block(struct rounds_turn *t, const struct event *ev)
 static enum status end_round(struct rounds_turn *t, struct event *out)
 {
     add_usage(&t->usage, &out->usage);
-    if (out->edits != NULL) {
+    if (out->edits != NULL)
         t->edits = *out->edits;
-        t->has_edits = true;
-    }
     if (out->reason != STOP_TOOL_USE || t->said.n_calls == 0) {
         out->usage = t->usage;
         out->work = &t->work;

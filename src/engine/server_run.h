@@ -37,5 +37,6 @@ bool server_run_wait(struct server_run *run, unsigned timeout_ms);
 /* Any thread: what still runs ends within about a second. */
 void server_run_cancel(struct server_run *run);
 
-/* Cancels and waits for the thread.  STATUS_NO_MEMORY where a result is not whole. */
+/* Cancels and waits for the thread.  STATUS_CANCELLED where that was before the last result,
+ * STATUS_NO_MEMORY where one is not whole. */
 enum status server_run_end(struct server_run *run);

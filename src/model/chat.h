@@ -70,6 +70,14 @@ struct chat_prompt {
     struct chat_parser *parser; /* opaque */
 };
 
+/* Whether the prompt has begun what the model thinks, so that the reply goes on with it. */
+static inline bool chat_begins_in_thinking(const struct chat_prompt *p)
+{
+    struct str written = str_from(p->generation_prompt), end = str_from(p->thinking_end);
+    return end.len > 0 && str_find(written, str_from(p->thinking_start)) != SIZE_MAX &&
+           str_find(written, end) == SIZE_MAX;
+}
+
 struct chat_reply {
     struct str content;
     struct str reasoning;

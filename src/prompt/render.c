@@ -96,21 +96,10 @@ static struct str put_slot(struct work *w, struct slot slot)
     return copy;
 }
 
-static struct str trim(struct str s)
-{
-    while (s.len > 0 && strchr(" \t\r\n", s.ptr[0]) != NULL) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len > 0 && strchr(" \t\r\n", s.ptr[s.len - 1]) != NULL)
-        s.len--;
-    return s;
-}
-
 static struct str protect_content(struct work *w, struct slot slot, bool trims)
 {
     if (trims)
-        slot.value = trim(slot.value);
+        slot.value = str_trim(slot.value);
     if (slot.value.len == 0)
         return slot.value; /* templates test for it */
     return w->breaks_controls ? break_controls(w, slot.value) : put_slot(w, slot);

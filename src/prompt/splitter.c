@@ -122,17 +122,9 @@ static void open_block(struct splitter *s, enum event_block kind, struct str nam
     strbuf_clear(&s->thinking);
 }
 
-static size_t blank_tail(struct str s)
-{
-    size_t n = 0;
-    while (n < s.len && memchr(" \t\r\n", s.ptr[s.len - n - 1], 4) != NULL)
-        n++;
-    return n;
-}
-
 static bool is_blank(struct str s)
 {
-    return blank_tail(s) == s.len;
+    return str_trim_end(s).len == 0;
 }
 
 /* Passes words on, opening their block where none is.  White space alone opens none. */
@@ -287,7 +279,7 @@ static void say_more(struct splitter *s, enum event_block kind, struct str words
                      bool is_last)
 {
     if (!is_last)
-        words.len -= blank_tail(words);
+        words = str_trim_end(words);
     if (words.len <= *said)
         return;
     say(s, kind, (struct str){words.ptr + *said, words.len - *said});
@@ -304,7 +296,7 @@ static void take_words(struct splitter *s, const struct chat_reply *r, bool is_l
     say_more(s, EVENT_BLOCK_THINKING, r->reasoning, &s->said_reasoning, is_last || has_more);
     struct str content = r->content;
     if (r->n_calls > 0)
-        content.len -= blank_tail(content); /* before a call it belongs to nobody */
+        content = str_trim_end(content); /* before a call it belongs to nobody */
     say_more(s, EVENT_BLOCK_TEXT, content, &s->said_content, is_last);
 }
 
@@ -475,7 +467,7 @@ static enum event_block kind_of(const struct splitter *s)
 static void say_up_to(struct splitter *s, size_t end)
 {
     struct str ready = {strbuf_cstr(&s->reply) + s->scanned, end - s->scanned};
-    ready.len -= blank_tail(ready);
+    ready = str_trim_end(ready);
     say(s, kind_of(s), ready);
     s->scanned += ready.len;
 }
@@ -675,13 +667,6 @@ bool splitter_is_broken(const struct splitter *s)
 
 /* ---- Birth ---- */
 
-static bool begins_in_thinking(const struct splitter *s)
-{
-    struct str written = str_from(s->options.prompt->generation_prompt);
-    return s->thinking_start.len > 0 && str_find(written, s->thinking_start) != SIZE_MAX &&
-           str_find(written, s->thinking_end) == SIZE_MAX;
-}
-
 struct splitter *splitter_create(const struct splitter_options *options)
 {
     struct splitter *s = mem_zalloc(sizeof *s);
@@ -704,7 +689,7 @@ struct splitter *splitter_create(const struct splitter_options *options)
     }
     s->must_call = p->parser != NULL && options->n_tools > 0 && !options->text_tools &&
                    p->grammar.text.len > 0 && !p->grammar.lazy;
-    if (begins_in_thinking(s))
+    if (s->thinking_start.len > 0 && chat_begins_in_thinking(p))
         s->state = STATE_THINKING;
     return s;
 }

@@ -191,18 +191,14 @@ static void print_capabilities(struct json_out *w, bool can_think, bool has_web)
     json_object_end(w);
 }
 
-static void print_nulls(struct json_out *w, const char *const *names, size_t n)
+static void print_null(struct json_out *w, const char *name)
 {
-    for (size_t i = 0; i < n; i++) {
-        json_key(w, names[i]);
-        json_null(w);
-    }
+    json_key(w, name);
+    json_null(w);
 }
 
 static void print_model(const struct server *s, struct str id, struct json_out *w)
 {
-    static const char *const unknown[] = {"capabilities"}; /* before the model is loaded */
-    static const char *const never[] = {"deprecated_at", "retires_at", "line"};
     char created[CLOCK_TEXT_BYTES];
     clock_wall_text((int64_t)s->started_wall_s, created);
     struct engine_status e;
@@ -217,9 +213,11 @@ static void print_model(const struct server *s, struct str id, struct json_out *
     if (e.state == ENGINE_READY)
         print_capabilities(w, e.can_think, s->options.has_web);
     else
-        print_nulls(w, unknown, 1);
+        print_null(w, "capabilities"); /* nothing is known before the model is loaded */
     json_field_cstr(w, "lifecycle", "active");
-    print_nulls(w, never, sizeof never / sizeof never[0]);
+    print_null(w, "deprecated_at");
+    print_null(w, "retires_at");
+    print_null(w, "line");
     json_object_end(w);
 }
 

@@ -163,7 +163,7 @@ static const char *code_of(const struct http_answer *answer)
 }
 
 static enum status fetch(const struct web_options *o, struct web_call *call,
-                         const atomic_bool *cancel, struct strbuf *content_json, const char **code)
+                         const atomic_bool *cancel, struct strbuf *content_json)
 {
     struct web_url url;
     struct page page = {0};
@@ -178,15 +178,15 @@ static enum status fetch(const struct web_options *o, struct web_call *call,
         .cancel = cancel,
     };
     if (!web_url_parse(call->subject, &url)) {
-        *code = "invalid_tool_input";
+        call->code = "invalid_tool_input";
         return STATUS_OK;
     }
     enum status st = http_get(url.text, &options, &answer);
     if (st == STATUS_OK)
-        *code = code_of(&answer);
-    if (st == STATUS_OK && *code == NULL)
+        call->code = code_of(&answer);
+    if (st == STATUS_OK && call->code == NULL)
         st = read_page(&answer, limit_of(call->declared), &page);
-    if (st == STATUS_OK && *code == NULL)
+    if (st == STATUS_OK && call->code == NULL)
         write_result(content_json, &page, answer.url.text);
     free_page(&page);
     http_answer_free(&answer);
@@ -208,26 +208,12 @@ static const char *find_objection(const struct web_fetch_request *r, const struc
 enum status web_fetch_run(const struct web_options *o, const struct web_fetch_request *r,
                           const atomic_bool *cancel, struct strbuf *content_json)
 {
-    struct web_call call = {0};
-    const char *code = NULL;
-    unsigned long failures = mem_failures();
-    enum status st = STATUS_OK;
-    if (o->searxng_url == NULL)
-        code = "unavailable";
-    else if (r->input_json.len > LIMIT_WEB_INPUT_BYTES)
-        code = "url_too_long";
-    else
-        st = web_call_read(r->declared_json, r->input_json, "url", &call);
-    if (st == STATUS_INVALID) {
-        code = "invalid_tool_input";
-        st = STATUS_OK;
-    }
-    if (st == STATUS_OK && code == NULL)
-        code = find_objection(r, &call);
-    if (st == STATUS_OK && code == NULL)
-        st = fetch(o, &call, cancel, content_json, &code);
-    web_call_free(&call);
-    if (st == STATUS_OK && code != NULL)
-        web_write_error(content_json, "web_fetch_tool_result_error", code);
-    return mem_check(failures, st == STATUS_OK ? strbuf_status(content_json) : st, NULL);
+    static const struct web_tool tool = {"url", "url_too_long", "web_fetch_tool_result_error"};
+    struct web_call call;
+    enum status st = web_call_begin(o, &tool, r->declared_json, r->input_json, &call);
+    if (st == STATUS_OK && call.code == NULL)
+        call.code = find_objection(r, &call);
+    if (st == STATUS_OK && call.code == NULL)
+        st = fetch(o, &call, cancel, content_json);
+    return web_call_end(&call, st, content_json);
 }

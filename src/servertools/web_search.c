@@ -139,8 +139,8 @@ static const char *code_of(const struct http_answer *answer)
     return "unavailable";
 }
 
-static enum status read_answer(struct http_answer *answer, const struct domain_rules *domains,
-                               struct strbuf *content_json, const char **code)
+static enum status read_answer(struct http_answer *answer, struct web_call *call,
+                               struct strbuf *content_json)
 {
     struct json_doc *doc = NULL;
     enum status st = json_parse_copy(strbuf_str(&answer->body), JSON_STRICT, &doc, NULL);
@@ -148,47 +148,47 @@ static enum status read_answer(struct http_answer *answer, const struct domain_r
         return st;
     const struct json *results = st == STATUS_OK ? json_get(json_root(doc), "results") : NULL;
     if (json_type(results) == JSON_ARRAY) {
-        write_results(results, domains, content_json);
+        write_results(results, &call->domains, content_json);
     } else {
         log_warn("web search: what the search server answered is no SearXNG JSON");
-        *code = "unavailable";
+        call->code = "unavailable";
     }
     if (st == STATUS_OK)
         json_doc_free(doc);
     return STATUS_OK;
 }
 
-static enum status ask(const char *url, const struct web_call *call, const atomic_bool *cancel,
-                       struct strbuf *content_json, const char **code)
+static enum status ask(const char *url, struct web_call *call, const atomic_bool *cancel,
+                       struct strbuf *content_json)
 {
     struct http_answer answer;
     struct http_get_options options = {
         .accept = "application/json", .limit_bytes = LIMIT_WEB_SEARCH_BYTES, .cancel = cancel};
     enum status st = http_get(url, &options, &answer);
     if (st == STATUS_OK) {
-        *code = code_of(&answer);
-        if (*code == NULL)
-            st = read_answer(&answer, &call->domains, content_json, code);
+        call->code = code_of(&answer);
+        if (call->code == NULL)
+            st = read_answer(&answer, call, content_json);
     }
     http_answer_free(&answer);
     return st;
 }
 
-static enum status search(const struct web_options *o, const struct web_call *call,
-                          const atomic_bool *cancel, struct strbuf *content_json, const char **code)
+static enum status search(const struct web_options *o, struct web_call *call,
+                          const atomic_bool *cancel, struct strbuf *content_json)
 {
     if (call->subject.len > LIMIT_WEB_QUERY_BYTES) {
-        *code = "query_too_long";
+        call->code = "query_too_long";
         return STATUS_OK;
     }
     struct strbuf url;
     strbuf_init(&url, ADDRESS_BYTES + 3 * (LIMIT_WEB_QUERY_BYTES + SITES * 300));
     enum status st = make_url(o->searxng_url, call, &url);
     if (st == STATUS_TOO_LARGE) { /* the user's address is endless */
-        *code = "unavailable";
+        call->code = "unavailable";
         st = STATUS_OK;
     } else if (st == STATUS_OK) {
-        st = ask(strbuf_cstr(&url), call, cancel, content_json, code);
+        st = ask(strbuf_cstr(&url), call, cancel, content_json);
     }
     strbuf_free(&url);
     return st;
@@ -198,24 +198,11 @@ enum status web_search_run(const struct web_options *o, struct str declared_json
                            struct str input_json, const atomic_bool *cancel,
                            struct strbuf *content_json)
 {
-    struct web_call call = {0};
-    const char *code = NULL;
-    unsigned long failures = mem_failures();
-    enum status st = STATUS_OK;
-    if (o->searxng_url == NULL)
-        code = "unavailable";
-    else if (input_json.len > LIMIT_WEB_INPUT_BYTES)
-        code = "request_too_large";
-    else
-        st = web_call_read(declared_json, input_json, "query", &call);
-    if (st == STATUS_INVALID) {
-        code = "invalid_tool_input";
-        st = STATUS_OK;
-    }
-    if (st == STATUS_OK && code == NULL)
-        st = search(o, &call, cancel, content_json, &code);
-    web_call_free(&call);
-    if (st == STATUS_OK && code != NULL)
-        web_write_error(content_json, "web_search_tool_result_error", code);
-    return mem_check(failures, st == STATUS_OK ? strbuf_status(content_json) : st, NULL);
+    static const struct web_tool tool = {"query", "request_too_large",
+                                         "web_search_tool_result_error"};
+    struct web_call call;
+    enum status st = web_call_begin(o, &tool, declared_json, input_json, &call);
+    if (st == STATUS_OK && call.code == NULL)
+        st = search(o, &call, cancel, content_json);
+    return web_call_end(&call, st, content_json);
 }

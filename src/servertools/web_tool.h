@@ -13,19 +13,30 @@ struct web_options {
     bool allows_private;     /* tests: loopback and private addresses may be fetched */
 };
 
+/* Which of the two. */
+struct web_tool {
+    const char *key;        /* of the one text of the input: a query, an address */
+    const char *too_long;   /* the code for an input over LIMIT_WEB_INPUT_BYTES */
+    const char *error_type; /* of the result that tells a failure */
+};
+
 /* One call: the tool as the client declared it, and what the model asks of it. */
 struct web_call {
+    const struct web_tool *tool;
     struct json_doc *declared_doc, *input_doc;
     const struct json *declared;
     struct domain_rules domains;
-    struct str subject; /* the one text of the input: a query, an address */
+    struct str subject;     /* the one text of the input */
+    const char *code;       /* how it failed, as the API has it; NULL: it did not */
+    unsigned long failures; /* of memory, when it began */
 };
 
-/* `key` names the input's text.  STATUS_INVALID where either is not what it should be (the error
- * code is invalid_tool_input), STATUS_NO_MEMORY. */
-MUST_USE enum status web_call_read(struct str declared_json, struct str input_json, const char *key,
-                                   struct web_call *out);
-void web_call_free(struct web_call *c);
+/* STATUS_OK, with a code where nothing is to be run; STATUS_NO_MEMORY.  web_call_end() in any case.
+ */
+MUST_USE enum status web_call_begin(const struct web_options *o, const struct web_tool *tool,
+                                    struct str declared_json, struct str input_json,
+                                    struct web_call *out);
 
-/* Appends {"type":TYPE,"error_code":CODE}. */
-void web_write_error(struct strbuf *out, const char *type, const char *code);
+/* What the tool's run function returns: `st` is how its work ended, and `content_json` has the
+ * result already, or gets the failure. */
+MUST_USE enum status web_call_end(struct web_call *c, enum status st, struct strbuf *content_json);

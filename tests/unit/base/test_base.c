@@ -47,6 +47,17 @@ static void test_arena__fails_at_its_ceiling_and_zeroes(void **state)
     assert_int_equal(a.used_bytes, 0);
 }
 
+static void test_str__trims_blanks_and_nothing_else(void **state)
+{
+    (void)state;
+    CHECK_STR(str_trim(STR(" \t\r\n a b\n")), "a b");
+    CHECK_STR(str_trim_end(STR(" a \r\n")), " a");
+    CHECK_STR(str_trim(STR(" \n ")), "");
+    CHECK_STR(str_trim((struct str){0}), "");
+    assert_int_equal(str_trim((struct str){"\0a\0 ", 4}).len, 3);
+    assert_int_equal(str_trim(STR("\va")).len, 2);
+}
+
 static void test_str__partial_suffix_is_the_longest_beginning_of_a_mark(void **state)
 {
     (void)state;
@@ -193,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strbuf__keeps_its_content_when_an_append_does_not_fit),
         cmocka_unit_test(test_arena__fails_at_its_ceiling_and_zeroes),
+        cmocka_unit_test(test_str__trims_blanks_and_nothing_else),
         cmocka_unit_test(test_str__partial_suffix_is_the_longest_beginning_of_a_mark),
         cmocka_unit_test(test_str__nearest_finds_slips_only),
         cmocka_unit_test(test_utf8__knows_whole_and_broken_characters),

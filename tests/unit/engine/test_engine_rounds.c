@@ -268,6 +268,16 @@ static void hear_out(struct fixture *f, struct turn *t)
     assert_int_equal(f->fake.n_started, f->fake.n_finished);
 }
 
+/* Asks for `body` where the inner engine plays these rounds; `second` may be NULL. */
+static void play(struct fixture *f, const char *body, const struct event *first,
+                 const struct event *second)
+{
+    f->fake.rounds[0] = first;
+    f->fake.rounds[1] = second;
+    read_request(f, body);
+    hear_out(f, start(f));
+}
+
 #define BODY(more) "{\"model\":\"m\",\"max_tokens\":1000," more "}"
 #define ASK        "\"messages\":[{\"role\":\"user\",\"content\":\"how warm is it?\"}]"
 #define WEATHER(deferred)                                                                          \
@@ -285,10 +295,7 @@ static void test_rounds__a_found_tool_is_called_in_the_same_turn(void **state)
                                          DONE(TOOL_USE, 100, 20)};
     static const struct event second[] = {CALL("toolu_2", "get_weather", "{}"),
                                           DONE(TOOL_USE, 150, 10)};
-    f->fake.rounds[0] = first;
-    f->fake.rounds[1] = second;
-    read_request(f, BODY("\"tools\":[" SEARCH_TOOL "," WEATHER("true") "]," ASK));
-    hear_out(f, start(f));
+    play(f, BODY("\"tools\":[" SEARCH_TOOL "," WEATHER("true") "]," ASK), first, second);
     CHECK_STR(strbuf_str(&f->told),
               "[text]I look.[/]\n"
               "[server call srvtoolu_1 find]{\"query\":\"weather\"}[/]\n"
@@ -315,13 +322,12 @@ static void test_rounds__without_the_web_a_search_is_unavailable(void **state)
                                          CALL("toolu_3", "code_execution", "{\"code\":\"1\"}"),
                                          DONE(TOOL_USE, 100, 20)};
     static const struct event second[] = {SAY("I cannot."), DONE(END_TURN, 150, 10)};
-    f->fake.rounds[0] = first;
-    f->fake.rounds[1] = second;
-    read_request(f, BODY("\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"},"
-                         "{\"type\":\"web_fetch_20250910\",\"name\":\"web_fetch\"},"
-                         "{\"type\":\"code_execution_20250522\",\"name\":\"code_execution\"}],"
-                         "\"tool_choice\":{\"type\":\"any\"}," ASK));
-    hear_out(f, start(f));
+    play(f,
+         BODY("\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"},"
+              "{\"type\":\"web_fetch_20250910\",\"name\":\"web_fetch\"},"
+              "{\"type\":\"code_execution_20250522\",\"name\":\"code_execution\"}],"
+              "\"tool_choice\":{\"type\":\"any\"}," ASK),
+         first, second);
     CHECK_STR(strbuf_str(&f->told),
               "[server call srvtoolu_1 web_search]{\"query\":\"q\"}[/]\n"
               "[server call srvtoolu_2 web_fetch]{\"url\":\"http://a.b\"}[/]\n"
@@ -348,11 +354,10 @@ static void test_rounds__a_tool_of_the_clients_ends_the_turn_behind_the_results(
     static const struct event first[] = {CALL("toolu_1", "get_weather", "{}"),
                                          CALL("toolu_2", "web_search", "{\"query\":\"q\"}"),
                                          DONE(TOOL_USE, 100, 20)};
-    f->fake.rounds[0] = first;
-    read_request(
-        f, BODY("\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}," WEATHER(
-               "false") "]," ASK));
-    hear_out(f, start(f));
+    play(f,
+         BODY("\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}," WEATHER(
+             "false") "]," ASK),
+         first, NULL);
     CHECK_STR(strbuf_str(&f->told),
               "[call toolu_1 get_weather]{}[/]\n"
               "[server call srvtoolu_2 web_search]{\"query\":\"q\"}[/]\n"
@@ -369,11 +374,10 @@ static void test_rounds__uses_are_counted(void **state)
                                          CALL("toolu_2", "web_search", "{\"query\":\"b\"}"),
                                          DONE(TOOL_USE, 100, 20)};
     static const struct event second[] = {SAY("So."), DONE(END_TURN, 150, 10)};
-    f->fake.rounds[0] = first;
-    f->fake.rounds[1] = second;
-    read_request(f, BODY("\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\","
-                         "\"max_uses\":1}]," ASK));
-    hear_out(f, start(f));
+    play(f,
+         BODY("\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\","
+              "\"max_uses\":1}]," ASK),
+         first, second);
     assert_true(str_find(strbuf_str(&f->told), STR("srvtoolu_2\",\"content\":{\"type\":"
                                                    "\"web_search_tool_result_error\","
                                                    "\"error_code\":\"max_uses_exceeded\"}")) !=
@@ -386,9 +390,7 @@ static void test_rounds__after_ten_the_client_is_asked(void **state)
     struct fixture *f = *state;
     static const struct event again[] = {CALL("toolu_1", "find", "{\"query\":\"x\"}"),
                                          DONE(TOOL_USE, 100, 1)};
-    f->fake.rounds[0] = again;
-    read_request(f, BODY("\"tools\":[" SEARCH_TOOL "]," ASK));
-    hear_out(f, start(f));
+    play(f, BODY("\"tools\":[" SEARCH_TOOL "]," ASK), again, NULL);
     assert_int_equal(f->end.reason, STOP_PAUSE);
     assert_int_equal(f->fake.n_started, LIMIT_ROUNDS);
     assert_int_equal(f->end.usage.output_tokens, LIMIT_ROUNDS);
@@ -399,9 +401,7 @@ static void test_rounds__max_tokens_is_of_all_rounds(void **state)
     struct fixture *f = *state;
     static const struct event first[] = {CALL("toolu_1", "find", "{\"query\":\"x\"}"),
                                          DONE(TOOL_USE, 100, 1000)};
-    f->fake.rounds[0] = first;
-    read_request(f, BODY("\"tools\":[" SEARCH_TOOL "]," ASK));
-    hear_out(f, start(f));
+    play(f, BODY("\"tools\":[" SEARCH_TOOL "]," ASK), first, NULL);
     assert_int_equal(f->end.reason, STOP_MAX_TOKENS);
     assert_int_equal(f->fake.n_started, 1);
 }
@@ -411,10 +411,8 @@ static void test_rounds__a_result_too_long_for_the_window_ends_the_turn(void **s
     struct fixture *f = *state;
     static const struct event first[] = {CALL("toolu_1", "find", "{\"query\":\"x\"}"),
                                          DONE(TOOL_USE, 100, 10)};
-    f->fake.rounds[0] = first;
     f->fake.too_long_at = 1;
-    read_request(f, BODY("\"tools\":[" SEARCH_TOOL "]," ASK));
-    hear_out(f, start(f));
+    play(f, BODY("\"tools\":[" SEARCH_TOOL "]," ASK), first, NULL);
     assert_int_equal(f->end.type, EVENT_DONE);
     assert_int_equal(f->end.reason, STOP_CONTEXT_WINDOW);
     assert_int_equal(f->end.usage.output_tokens, 10);
@@ -458,25 +456,24 @@ static void test_rounds__what_comes_back_is_asked_as_it_was(void **state)
 {
     struct fixture *f = *state;
     static const struct event only[] = {SAY("so"), DONE(END_TURN, 100, 1)};
-    f->fake.rounds[0] = only;
-    read_request(
-        f, BODY("\"tools\":[" SEARCH_TOOL "," WEATHER(
-               "true") "],\"messages\":["
-                       "{\"role\":\"user\",\"content\":\"how warm is it?\"},"
-                       "{\"role\":\"assistant\",\"content\":["
-                       "{\"type\":\"text\",\"text\":\"I look.\"},"
-                       "{\"type\":\"server_tool_use\",\"id\":\"srvtoolu_1\",\"name\":\"find\","
-                       "\"input\":"
-                       "{\"query\":\"weather\"}},"
-                       "{\"type\":\"tool_search_tool_result\",\"tool_use_id\":\"srvtoolu_1\","
-                       "\"content\":"
-                       "{\"type\":\"tool_search_tool_search_result\",\"tool_references\":"
-                       "[{\"type\":\"tool_reference\",\"tool_name\":\"get_weather\"}]}},"
-                       "{\"type\":\"tool_use\",\"id\":\"toolu_2\",\"name\":\"get_weather\","
-                       "\"input\":{}}]},"
-                       "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":"
-                       "\"toolu_2\",\"content\":\"17\"}]}]"));
-    hear_out(f, start(f));
+    play(f,
+         BODY("\"tools\":[" SEARCH_TOOL "," WEATHER(
+             "true") "],\"messages\":["
+                     "{\"role\":\"user\",\"content\":\"how warm is it?\"},"
+                     "{\"role\":\"assistant\",\"content\":["
+                     "{\"type\":\"text\",\"text\":\"I look.\"},"
+                     "{\"type\":\"server_tool_use\",\"id\":\"srvtoolu_1\",\"name\":\"find\","
+                     "\"input\":"
+                     "{\"query\":\"weather\"}},"
+                     "{\"type\":\"tool_search_tool_result\",\"tool_use_id\":\"srvtoolu_1\","
+                     "\"content\":"
+                     "{\"type\":\"tool_search_tool_search_result\",\"tool_references\":"
+                     "[{\"type\":\"tool_reference\",\"tool_name\":\"get_weather\"}]}},"
+                     "{\"type\":\"tool_use\",\"id\":\"toolu_2\",\"name\":\"get_weather\","
+                     "\"input\":{}}]},"
+                     "{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":"
+                     "\"toolu_2\",\"content\":\"17\"}]}]"),
+         only, NULL);
     CHECK_STR(strbuf_str(&f->fake.asked),
               "max 1000 choice 0: U[text 'how warm is it?'] "
               "A[text 'I look.', call srvtoolu_1 find {\"query\":\"weather\"}] "
@@ -500,12 +497,11 @@ static void test_rounds__a_long_conversation_is_summed_up_first(void **state)
     static const struct event first[] = {SAY("<summary>\nall of it\n</summary>"),
                                          DONE(END_TURN, 60000, 50)};
     static const struct event second[] = {SAY("here"), DONE(END_TURN, 80, 7)};
-    f->fake.rounds[0] = first;
-    f->fake.rounds[1] = second;
     f->fake.n_counted = 20001;
-    read_request(f, BODY(COMPACT(",\"trigger\":{\"type\":\"input_tokens\",\"value\":20000},"
-                                 "\"instructions\":\"SUM UP\"") LONG_TALK));
-    hear_out(f, start(f));
+    play(f,
+         BODY(COMPACT(",\"trigger\":{\"type\":\"input_tokens\",\"value\":20000},"
+                      "\"instructions\":\"SUM UP\"") LONG_TALK),
+         first, second);
     CHECK_STR(strbuf_str(&f->told),
               "[summary]all of it\n\nThe user's last message:\n\ngo on[/]\n[text]here[/]\n");
     CHECK_STR(strbuf_str(&f->fake.asked),
@@ -521,11 +517,9 @@ static void test_rounds__a_shorter_one_is_not(void **state)
 {
     struct fixture *f = *state;
     static const struct event only[] = {SAY("here"), DONE(END_TURN, 80, 7)};
-    f->fake.rounds[0] = only;
     f->fake.n_counted = 20000;
-    read_request(
-        f, BODY(COMPACT(",\"trigger\":{\"type\":\"input_tokens\",\"value\":20000}") LONG_TALK));
-    hear_out(f, start(f));
+    play(f, BODY(COMPACT(",\"trigger\":{\"type\":\"input_tokens\",\"value\":20000}") LONG_TALK),
+         only, NULL);
     CHECK_STR(strbuf_str(&f->told), "[text]here[/]\n");
     assert_false(f->work.has_compaction);
 }
@@ -534,10 +528,8 @@ static void test_rounds__the_window_is_a_trigger_too(void **state)
 {
     struct fixture *f = *state;
     static const struct event first[] = {SAY("all"), DONE(END_TURN, 24577, 50)};
-    f->fake.rounds[0] = first;
     f->fake.n_counted = 32768 / 4 * 3 + 1;
-    read_request(f, BODY(COMPACT(",\"pause_after_compaction\":true") LONG_TALK));
-    hear_out(f, start(f));
+    play(f, BODY(COMPACT(",\"pause_after_compaction\":true") LONG_TALK), first, NULL);
     CHECK_STR(strbuf_str(&f->told), "[summary]all\n\nThe user's last message:\n\ngo on[/]\n");
     assert_int_equal(f->end.reason, STOP_COMPACTION);
     assert_int_equal(f->fake.n_started, 1);
@@ -547,9 +539,7 @@ static void test_rounds__a_summary_can_be_all_that_is_asked_for(void **state)
 {
     struct fixture *f = *state;
     static const struct event first[] = {SAY("all"), DONE(END_TURN, 100, 5)};
-    f->fake.rounds[0] = first;
-    read_request(f, BODY("\"compaction\":{\"type\":\"summarize\"}," LONG_TALK));
-    hear_out(f, start(f));
+    play(f, BODY("\"compaction\":{\"type\":\"summarize\"}," LONG_TALK), first, NULL);
     assert_int_equal(f->end.reason, STOP_COMPACTION);
     assert_true(f->work.has_compaction);
 }
@@ -559,12 +549,11 @@ static void test_rounds__without_a_summary_the_conversation_stays(void **state)
     struct fixture *f = *state;
     static const struct event first[] = {DONE(END_TURN, 60000, 0)};
     static const struct event second[] = {SAY("here"), DONE(END_TURN, 60000, 7)};
-    f->fake.rounds[0] = first;
-    f->fake.rounds[1] = second;
     f->fake.n_counted = 20001;
-    read_request(f, BODY(COMPACT(",\"trigger\":{\"type\":\"input_tokens\",\"value\":20000},"
-                                 "\"instructions\":\"SUM UP\"") LONG_TALK));
-    hear_out(f, start(f));
+    play(f,
+         BODY(COMPACT(",\"trigger\":{\"type\":\"input_tokens\",\"value\":20000},"
+                      "\"instructions\":\"SUM UP\"") LONG_TALK),
+         first, second);
     CHECK_STR(strbuf_str(&f->told), "[summary][/]\n[text]here[/]\n");
     CHECK_STR(strbuf_str(&f->fake.asked),
               "max 4096 choice 1: U[text 'first'] A[text 'yes'] U[text 'go on'] U[text 'SUM UP']\n"
@@ -575,15 +564,15 @@ static void test_rounds__a_summary_that_comes_back_stands_for_what_was_before(vo
 {
     struct fixture *f = *state;
     static const struct event only[] = {SAY("so"), DONE(END_TURN, 100, 1)};
-    f->fake.rounds[0] = only;
-    read_request(f, BODY("\"messages\":[{\"role\":\"user\",\"content\":\"old\"},"
-                         "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},"
-                         "{\"type\":\"compaction\",\"content\":\"all\"},"
-                         "{\"type\":\"text\",\"text\":\"here\"}]},"
-                         "{\"role\":\"assistant\",\"content\":[{\"type\":\"compaction\","
-                         "\"content\":null}]},"
-                         "{\"role\":\"user\",\"content\":\"new\"}]"));
-    hear_out(f, start(f));
+    play(f,
+         BODY("\"messages\":[{\"role\":\"user\",\"content\":\"old\"},"
+              "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},"
+              "{\"type\":\"compaction\",\"content\":\"all\"},"
+              "{\"type\":\"text\",\"text\":\"here\"}]},"
+              "{\"role\":\"assistant\",\"content\":[{\"type\":\"compaction\","
+              "\"content\":null}]},"
+              "{\"role\":\"user\",\"content\":\"new\"}]"),
+         only, NULL);
     CHECK_STR(strbuf_str(&f->fake.asked),
               "max 1000 choice 0: U[" HEADING "text 'all'] A[text 'here'] A[text] "
               "U[text 'new']\n");
