@@ -90,8 +90,8 @@ struct engine_ops {
     /* Of the prompt that would be made of `req`; what was taken out before goes to *edits, where it
      * is not NULL. */
     enum status (*count_tokens)(struct engine *e, const struct message_request *req,
-                                uint32_t *out_tokens, struct context_report *edits,
-                                struct error *err);
+                                const struct engine_caller *caller, uint32_t *out_tokens,
+                                struct context_report *edits, struct error *err);
     void (*get_status)(struct engine *e, struct engine_status *out); /* never waits */
     void (*destroy)(struct engine *e); /* no turn may be in use any more */
 };
@@ -132,10 +132,11 @@ static inline void turn_finish(struct turn *t)
     t->engine->ops->finish(t);
 }
 static inline enum status engine_count_tokens(struct engine *e, const struct message_request *req,
+                                              const struct engine_caller *caller,
                                               uint32_t *out_tokens, struct context_report *edits,
                                               struct error *err)
 {
-    return e->ops->count_tokens(e, req, out_tokens, edits, err);
+    return e->ops->count_tokens(e, req, caller, out_tokens, edits, err);
 }
 static inline void engine_get_status(struct engine *e, struct engine_status *out)
 {

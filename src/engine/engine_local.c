@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "engine/classify.h"
+#include "engine/turn_record.h"
 #include "prompt/canon.h"
 #include "prompt/edits.h"
 #include "prompt/render.h"
@@ -28,6 +29,7 @@ enum {
                              comes back sooner or is gone for longer */
     KEEP_FLUSH_MS = 5000, /* at the end, for what is not written yet ... */
     KEEP_CLOSE_MS = 5000, /* ... and for the disk to take it */
+    TURNMEM_BYTES = 16 * 1024 * 1024,
 };
 
 struct engine_local {
@@ -44,6 +46,7 @@ struct engine_local {
     struct error error;
     uint32_t load_ms;
     const struct model *model; /* owned by `sched` */
+    struct turnmem *turnmem;
     struct render *render;
     struct sched *sched;
     struct kvstore *store; /* NULL where nothing is kept */
@@ -53,16 +56,21 @@ struct local_turn {
     struct turn base;
     struct engine_local *engine;
     struct arena arena;
+    uint64_t namespace_key;
     struct rendered prompt;
     struct splitter *splitter;
+    struct turn_record record;
     struct job *job;
     struct strbuf bytes;        /* text on its way to the splitter */
     struct grammar_call *tools; /* arena: what may be called */
     size_t n_tools;
+    const struct tool *asked_tools; /* the request's */
+    size_t n_asked_tools;
     struct str *stops; /* arena: the template's, then the request's */
     size_t n_template_stops;
     bool must_use_words;      /* no call, as another would be the same again */
     bool runs_nothing_broken; /* the client answers input that is no JSON with a tool error */
+    bool is_continuation;     /* of words that the request ends with */
     bool was_clamped;         /* the window left less than max_tokens asked for */
     bool has_ended;           /* the job's end was seen */
     bool has_said_end;
@@ -112,6 +120,8 @@ static enum status load_parts(struct engine_local *e)
         return st;
     }
     e->model = m;
+    e->turnmem = turnmem_create(TURNMEM_BYTES);
+    render_use_turnmem(e->render, e->turnmem);
     open_store(e);
     struct sched_options options = {
         .max_running = e->options.parallel,
@@ -165,13 +175,14 @@ static enum status check_ready(struct engine_local *e, struct error *err)
 
 /* ---- Starting a turn ---- */
 
-static enum status make_prompt(struct engine_local *e, const struct message_request *req,
-                               struct arena *arena, struct canon *canon, struct rendered *out,
-                               struct error *err)
+static enum status make_prompt(struct local_turn *t, const struct message_request *req,
+                               struct canon *canon, struct error *err)
 {
-    enum status st = canon_make(req, render_caps(e->render), arena, canon, err);
+    struct render *r = t->engine->render;
+    enum status st = canon_make(req, render_caps(r), &t->arena, canon, err);
+    canon->namespace_key = t->namespace_key;
     if (st == STATUS_OK)
-        st = render_prompt(e->render, canon, out, err);
+        st = render_prompt(r, canon, &t->prompt, err);
     return st;
 }
 
@@ -313,8 +324,7 @@ static model_token find_turn_begin(const struct local_turn *t)
 }
 
 static enum status submit(struct local_turn *t, const struct message_request *req,
-                          const struct engine_caller *caller, bool is_continuation,
-                          struct error *err)
+                          const struct engine_caller *caller, struct error *err)
 {
     struct engine_local *e = t->engine;
     size_t n_prompt = t->prompt.n_tokens;
@@ -338,7 +348,7 @@ static enum status submit(struct local_turn *t, const struct message_request *re
         .grammar = choose_grammar(t),
         .thinking = thinking,
         .turn_begin = find_turn_begin(t),
-        .must_speak = !is_continuation,
+        .must_speak = !t->is_continuation,
         .stops = t->stops,
         .n_stops = t->n_template_stops + req->n_stop_sequences,
         .keep_control_pieces = needs_control_pieces(t),
@@ -353,21 +363,30 @@ static void local_finish(struct turn *turn)
     struct local_turn *t = turn_of(turn);
     job_release(t->job);
     splitter_free(t->splitter);
+    turn_record_free(&t->record);
     rendered_free(&t->prompt);
     strbuf_free(&t->bytes);
     arena_free(&t->arena);
     mem_free(t);
 }
 
-/* For edits_apply: `arg` is the engine. */
+/* For whom tokens are counted: what was sampled for one API key is not known to another. */
+struct counter {
+    struct engine_local *engine;
+    uint64_t namespace_key;
+};
+
+/* For edits_apply: `arg` is a counter. */
 static enum status count_request(void *arg, const struct message_request *req, size_t *out,
                                  struct error *err)
 {
-    struct engine_local *e = arg;
+    const struct counter *counter = arg;
+    struct engine_local *e = counter->engine;
     struct arena arena;
     struct canon canon;
     arena_init(&arena, LIMIT_REQUEST_ARENA_BYTES);
     enum status st = canon_make(req, render_caps(e->render), &arena, &canon, err);
+    canon.namespace_key = counter->namespace_key;
     if (st == STATUS_OK)
         st = render_count(e->render, &canon, out, err);
     arena_free(&arena);
@@ -379,11 +398,12 @@ static enum status prepare(struct local_turn *t, const struct message_request *r
                            const struct engine_caller *caller, struct error *err)
 {
     struct canon canon;
+    struct counter counter = {t->engine, caller->namespace_key};
     enum status st = check_ready(t->engine, err);
     if (st == STATUS_OK)
-        st = edits_apply(req, &t->arena, count_request, t->engine, &req, &t->edits, err);
+        st = edits_apply(req, &t->arena, count_request, &counter, &req, &t->edits, err);
     if (st == STATUS_OK)
-        st = make_prompt(t->engine, req, &t->arena, &canon, &t->prompt, err);
+        st = make_prompt(t, req, &canon, err);
     if (st != STATUS_OK)
         return st;
     st = collect_stops(t, req);
@@ -394,6 +414,9 @@ static enum status prepare(struct local_turn *t, const struct message_request *r
     st = collect_tools(t, &canon);
     if (st != STATUS_OK)
         return error_set(err, st, "tools: too large");
+    t->asked_tools = req->tools;
+    t->n_asked_tools = req->n_tools;
+    t->is_continuation = canon.continue_last;
     t->runs_nothing_broken = caller->reports_broken_input;
     struct splitter_options options = {
         .prompt = &t->prompt.chat,
@@ -406,7 +429,7 @@ static enum status prepare(struct local_turn *t, const struct message_request *r
         .omit_thinking = req->omits_thinking,
     };
     t->splitter = splitter_create(&options);
-    return submit(t, req, caller, canon.continue_last, err);
+    return submit(t, req, caller, err);
 }
 
 static enum status local_start(struct engine *engine, const struct message_request *req,
@@ -416,6 +439,8 @@ static enum status local_start(struct engine *engine, const struct message_reque
     struct local_turn *t = mem_zalloc(sizeof *t);
     t->base.engine = engine;
     t->engine = local_of(engine);
+    t->namespace_key = caller->namespace_key;
+    turn_record_init(&t->record);
     arena_init(&t->arena, LIMIT_REQUEST_ARENA_BYTES);
     strbuf_init(&t->bytes, LIMIT_REPLY_BYTES);
 
@@ -431,20 +456,21 @@ static enum status local_start(struct engine *engine, const struct message_reque
 }
 
 static enum status local_count(struct engine *engine, const struct message_request *req,
-                               uint32_t *out_tokens, struct context_report *edits,
-                               struct error *err)
+                               const struct engine_caller *caller, uint32_t *out_tokens,
+                               struct context_report *edits, struct error *err)
 {
     struct arena arena;
     arena_init(&arena, LIMIT_REQUEST_ARENA_BYTES);
     struct context_report report = {0};
     struct engine_local *e = local_of(engine);
+    struct counter counter = {e, caller->namespace_key};
     size_t n_tokens = 0;
     unsigned long n_failures = mem_failures();
     enum status st = check_ready(e, err);
     if (st == STATUS_OK)
-        st = edits_apply(req, &arena, count_request, e, &req, &report, err);
+        st = edits_apply(req, &arena, count_request, &counter, &req, &report, err);
     if (st == STATUS_OK)
-        st = count_request(e, req, &n_tokens, err);
+        st = count_request(&counter, req, &n_tokens, err);
     if (edits != NULL)
         *edits = report;
     st = mem_check(n_failures, st, err);
@@ -503,9 +529,33 @@ static void say_call_is_broken(const struct local_turn *t, struct event *out)
                   t->engine->options.n_window);
 }
 
+/* For when the reply comes back.  One that was cut, or of which the client did not get all, is not
+ * what was sampled, and one that continues words of the request does not stand where it began. */
+static void remember_reply(struct local_turn *t)
+{
+    struct reply_form form;
+    struct str reasoning;
+    unsigned char digest[SHA256_BYTES];
+    bool is_whole = t->last.end == JOB_END_OF_TURN && !splitter_is_broken(t->splitter) &&
+                    !splitter_leaves_out(t->splitter) && !t->is_continuation;
+    if (!is_whole || !turn_record_take(&t->record, &form, &reasoning))
+        return;
+    form.tools = t->asked_tools;
+    form.n_tools = t->n_asked_tools;
+    reply_digest(&form, digest);
+    struct turn_place place;
+    turn_place_begin(&place, t->namespace_key);
+    struct token_key key =
+        turn_place_key(&place, t->prompt.tokens, t->prompt.n_tokens, digest, reasoning);
+    size_t n;
+    const model_token *sampled = job_sampled(t->job, &n);
+    turnmem_put(t->engine->turnmem, &key, sampled, n);
+}
+
 static void say_end(struct local_turn *t, struct event *out)
 {
     t->has_said_end = true;
+    remember_reply(t);
     *out = (struct event){.usage = usage_of(t)};
     if (t->last.end == JOB_FAILED || t->last.end == JOB_CANCELLED) {
         out->type = EVENT_FAILED;
@@ -545,10 +595,18 @@ static bool feed_splitter(struct local_turn *t)
     return false;
 }
 
+static bool next_event(struct local_turn *t, struct event *out)
+{
+    if (!splitter_next(t->splitter, out))
+        return false;
+    turn_record_note(&t->record, out);
+    return true;
+}
+
 static enum status local_next(struct turn *turn, unsigned timeout_ms, struct event *out)
 {
     struct local_turn *t = turn_of(turn);
-    if (splitter_next(t->splitter, out))
+    if (next_event(t, out))
         return STATUS_OK;
     if (t->has_ended) {
         INVARIANT(!t->has_said_end);
@@ -559,7 +617,7 @@ static enum status local_next(struct turn *turn, unsigned timeout_ms, struct eve
     t->last.bytes = &t->bytes;
     if (job_next(t->job, timeout_ms, &t->last) != STATUS_OK)
         return STATUS_AGAIN;
-    if (feed_splitter(t) && splitter_next(t->splitter, out))
+    if (feed_splitter(t) && next_event(t, out))
         return STATUS_OK;
     if (!t->has_ended)
         return STATUS_AGAIN; /* progress of the prefill, or text that is held back */
@@ -660,6 +718,7 @@ static void local_destroy(struct engine *engine)
     render_destroy(e->render);
     sched_destroy(e->sched);
     kvstore_close(e->store, KEEP_CLOSE_MS);
+    turnmem_destroy(e->turnmem);
     mem_free(e->store_folder);
     mem_free(e->recount_file);
     mem_free(e);

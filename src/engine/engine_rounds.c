@@ -566,7 +566,7 @@ static bool has_rounds(const struct message_request *req)
 
 /* Whether the conversation has grown over its client's limit. */
 static enum status must_sum_up(struct engine_rounds *e, const struct message_request *req,
-                               bool *out, struct error *err)
+                               const struct engine_caller *caller, bool *out, struct error *err)
 {
     *out = req->compaction.is_wanted && req->compaction.trigger == 0;
     if (!req->compaction.is_wanted || *out)
@@ -574,7 +574,7 @@ static enum status must_sum_up(struct engine_rounds *e, const struct message_req
     struct engine_status state;
     uint32_t n_tokens;
     engine_get_status(e->inner, &state);
-    enum status st = engine_count_tokens(e->inner, req, &n_tokens, NULL, err);
+    enum status st = engine_count_tokens(e->inner, req, caller, &n_tokens, NULL, err);
     *out = st == STATUS_OK && n_tokens > compact_trigger(req, state.n_window);
     return st;
 }
@@ -599,7 +599,7 @@ static enum status rounds_start(struct engine *engine, const struct message_requ
     t->n_uses = arena_array(&t->arena, req->n_tools + 1, sizeof *t->n_uses);
     bool sums_up = false;
     enum status st = t->n_uses != NULL
-                         ? must_sum_up(e, req, &sums_up, err)
+                         ? must_sum_up(e, req, caller, &sums_up, err)
                          : error_set(err, STATUS_NO_MEMORY, "not enough memory for the turn");
     if (st == STATUS_OK)
         st = sums_up ? begin_summing(t, out_prompt_tokens, err)
@@ -615,10 +615,10 @@ static enum status rounds_start(struct engine *engine, const struct message_requ
 /* ---- The engine ---- */
 
 static enum status rounds_count(struct engine *engine, const struct message_request *req,
-                                uint32_t *out_tokens, struct context_report *edits,
-                                struct error *err)
+                                const struct engine_caller *caller, uint32_t *out_tokens,
+                                struct context_report *edits, struct error *err)
 {
-    return engine_count_tokens(rounds_of(engine)->inner, req, out_tokens, edits, err);
+    return engine_count_tokens(rounds_of(engine)->inner, req, caller, out_tokens, edits, err);
 }
 
 static void rounds_get_status(struct engine *engine, struct engine_status *out)

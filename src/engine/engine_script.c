@@ -587,14 +587,13 @@ static void script_cancel(struct turn *turn)
 /* ---- The engine ---- */
 
 static enum status script_count(struct engine *engine, const struct message_request *req,
-                                uint32_t *out_tokens, struct context_report *edits,
-                                struct error *err)
+                                const struct engine_caller *caller, uint32_t *out_tokens,
+                                struct context_report *edits, struct error *err)
 {
     struct turn *t;
-    struct engine_caller caller = {0};
     if (edits != NULL)
         *edits = (struct context_report){.is_wanted = req->reports_edits}; /* none is done */
-    enum status st = script_start(engine, req, &caller, &t, out_tokens, err);
+    enum status st = script_start(engine, req, caller, &t, out_tokens, err);
     if (st == STATUS_OK)
         script_finish(t);
     return st;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "prompt/canon_text.h"
 #include "prompt/repetition.h"
+#include "prompt/reply_form.h"
 #include "prompt/text_tools.h"
 #include "prompt/tool_schema.h"
 
@@ -326,6 +327,17 @@ static enum status join_blocks(struct builder *b, size_t begin, size_t end, enum
     return joined_take(&b->text, b->arena, out);
 }
 
+/* A run that is told in several messages, or is to be continued, is none that was sampled. */
+static void note_reply(struct builder *b, const struct chat_message *m)
+{
+    struct canon_reply *reply = &b->out->replies[m - b->out->messages];
+    struct reply_form form = {m->content, m->calls, m->n_calls, b->req->tools, b->req->n_tools};
+    reply->is_whole =
+        !b->out->continue_last && (m->n_calls <= 1 || b->caps->parallel_calls || b->plain_calls);
+    if (reply->is_whole)
+        reply_digest(&form, reply->digest);
+}
+
 static enum status write_assistant(struct builder *b, size_t begin, size_t end)
 {
     struct chat_message *m = add_message(b, "assistant");
@@ -344,6 +356,7 @@ static enum status write_assistant(struct builder *b, size_t begin, size_t end)
         m->content = canon_trim_end(m->content);
         b->out->continue_last = m->content.len > 0;
     }
+    note_reply(b, m);
     if (m->n_calls > 0 && b->plain_calls) {
         joined_clear(&b->text);
         joined_add(&b->text, m->content);
@@ -633,7 +646,8 @@ enum status canon_make(const struct message_request *req, const struct chat_caps
 
     enum status st = STATUS_TOO_LARGE;
     out->messages = arena_array(arena, most_messages(req), sizeof *out->messages);
-    if (out->messages != NULL)
+    out->replies = arena_array(arena, most_messages(req), sizeof *out->replies);
+    if (out->messages != NULL && out->replies != NULL)
         st = list_tools(&b);
     if (st == STATUS_OK)
         st = choose_tool(&b, err);

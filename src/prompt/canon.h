@@ -23,11 +23,20 @@
 
 #include "api/message.h"
 #include "base/arena.h"
+#include "base/hash.h"
 #include "model/chat.h"
+
+/* What a message of the assistant means (reply_form.h), to know it again. */
+struct canon_reply {
+    bool is_whole; /* the message is all of what was sampled at one time */
+    unsigned char digest[SHA256_BYTES];
+};
 
 struct canon {
     struct chat_message *messages;
+    struct canon_reply *replies; /* of messages[]; set for the assistant's */
     size_t n_messages;
+    uint64_t namespace_key;  /* the caller's to set: whose replies may be known again */
     struct chat_tool *tools; /* what the prompt lists */
     size_t n_tools;
     struct chat_tool *callable; /* what may be called: the listed and the loaded ones, or the one

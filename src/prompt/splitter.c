@@ -60,6 +60,7 @@ struct splitter {
     bool is_open; /* a block is open */
     enum event_block kind;
     struct strbuf thinking; /* of the open block, for its signature */
+    bool leaves_out;        /* thinking or a call was not passed on */
     bool says_text;         /* something but white space was passed on as text */
     bool is_finishing;      /* no more bytes will come: a reading is the last */
     bool skips_blank;       /* thinking has just ended: the blank lines behind it are nobody's */
@@ -130,6 +131,8 @@ static bool is_blank(struct str s)
 /* Passes words on, opening their block where none is.  White space alone opens none. */
 static void say(struct splitter *s, enum event_block kind, struct str words)
 {
+    if (kind == EVENT_BLOCK_THINKING && !is_blank(words))
+        s->leaves_out |= !s->options.keep_thinking || s->options.omit_thinking;
     if (words.len == 0 || (kind == EVENT_BLOCK_THINKING && !s->options.keep_thinking))
         return;
     if (!s->is_open || s->kind != kind) {
@@ -260,8 +263,12 @@ static bool take_found(struct splitter *s, const struct call_scan *scan, struct 
         return false;
     struct strbuf arguments;
     strbuf_init(&arguments, LIMIT_REPLY_BYTES);
-    for (size_t i = 0; i < n && !(s->options.single_call && s->n_calls > 0); i++) {
+    for (size_t i = 0; i < n; i++) {
         bool is_last = i + 1 == n;
+        if (s->options.single_call && s->n_calls > 0) {
+            s->leaves_out = true;
+            break;
+        }
         strbuf_clear(&arguments);
         found_arguments(text, &calls[i], is_last ? call_scan_closers(scan) : STR(""), &arguments);
         begin_call(s, found_name(text, &calls[i]));
@@ -318,9 +325,10 @@ static bool has_begun(struct str arguments)
  * count as begun, unless the reading is the last. */
 static void take_reading(struct splitter *s, const struct chat_reply *r, bool is_last)
 {
-    size_t n = s->options.single_call && r->n_calls > 1 ? 1 : r->n_calls;
-    if (s->options.single_call && s->n_found > 0)
-        return;
+    size_t n = r->n_calls;
+    if (s->options.single_call)
+        n = s->n_found == 0 && n > 0 ? 1 : 0;
+    s->leaves_out |= n < r->n_calls;
     size_t n_begun = s->n_calls - s->n_found;
     for (size_t i = n_begun > 0 ? n_begun - 1 : 0; i < n; i++) {
         const struct chat_call *call = &r->calls[i];
@@ -708,4 +716,9 @@ void splitter_free(struct splitter *s)
     call_scan_free(s->scan);
     call_mender_free(s->mender);
     mem_free(s);
+}
+
+bool splitter_leaves_out(const struct splitter *s)
+{
+    return s->leaves_out;
 }

@@ -52,3 +52,6 @@ bool splitter_called_tool(const struct splitter *s);
 
 /* Whether the last call was cut before its end; after splitter_finish(). */
 bool splitter_is_broken(const struct splitter *s);
+
+/* Whether thinking or a call of the reply was not passed on, as the options say. */
+bool splitter_leaves_out(const struct splitter *s);

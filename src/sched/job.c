@@ -527,6 +527,12 @@ enum status job_await_parting(struct job *j, unsigned timeout_ms, struct job_par
     return st;
 }
 
+const model_token *job_sampled(const struct job *j, size_t *out_n)
+{
+    *out_n = j->n_tokens - j->n_prompt;
+    return j->tokens + j->n_prompt;
+}
+
 void job_cancel(struct job *j)
 {
     atomic_store(&j->is_cancelled, true);

@@ -128,6 +128,10 @@ MUST_USE enum status job_await_parting(struct job *j, unsigned timeout_ms, struc
  * computed stays in the pool, to the model's last whole step. */
 void job_cancel(struct job *j);
 
+/* Once its end was seen: the tokens that were sampled, without the one that ended the turn; the
+ * job's, until it is released. */
+const model_token *job_sampled(const struct job *j, size_t *out_n);
+
 /* The reader is done with the job (cancels it if it still runs). */
 void job_release(struct job *j);
 

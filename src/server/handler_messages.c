@@ -52,6 +52,16 @@ static void refuse_request(struct exchange *x, const struct error *err)
         reply_error(x, err);
 }
 
+static struct engine_caller caller_of(const struct exchange *x)
+{
+    return (struct engine_caller){
+        .namespace_key = x->namespace_key,
+        .is_agent_client = is_claude_code(x),
+        .is_subagent = x->head.has_field[HTTP_FIELD_AGENT_ID],
+        .reports_broken_input = is_claude_code(x),
+    };
+}
+
 void handle_count_tokens(struct exchange *x)
 {
     struct error err;
@@ -61,8 +71,9 @@ void handle_count_tokens(struct exchange *x)
         refuse_request(x, &err);
         return;
     }
-    if (engine_count_tokens(x->server->options.engine, &x->request, &n_tokens, &edits, &err) !=
-        STATUS_OK) {
+    struct engine_caller caller = caller_of(x);
+    if (engine_count_tokens(x->server->options.engine, &x->request, &caller, &n_tokens, &edits,
+                            &err) != STATUS_OK) {
         reply_error(x, &err);
         return;
     }
@@ -274,12 +285,7 @@ void handle_messages(struct exchange *x)
         refuse_request(x, &err);
         return;
     }
-    struct engine_caller caller = {
-        .namespace_key = x->namespace_key,
-        .is_agent_client = is_claude_code(x),
-        .is_subagent = x->head.has_field[HTTP_FIELD_AGENT_ID],
-        .reports_broken_input = is_claude_code(x),
-    };
+    struct engine_caller caller = caller_of(x);
     struct turn *turn;
     if (engine_start(x->server->options.engine, &x->request, &caller, &turn, &x->prompt_tokens,
                      &err) != STATUS_OK) {

@@ -100,6 +100,8 @@ static void close_engine(struct fixture *f)
 
 static const struct model_toy_options plain_toy = {.n_cells = 4096, .n_sequences = 8};
 
+static const struct engine_caller anybody = {.namespace_key = 1};
+
 /* ---- Requests ---- */
 
 struct request {
@@ -197,8 +199,7 @@ static void free_said(struct said *s)
 static enum status start(struct fixture *f, struct request *r, struct turn **out, uint32_t *n,
                          struct error *err)
 {
-    struct engine_caller caller = {.namespace_key = 1};
-    return engine_start(f->engine, &r->req, &caller, out, n, err);
+    return engine_start(f->engine, &r->req, &anybody, out, n, err);
 }
 
 static void ask(struct fixture *f, const char *more, const char *text, struct said *s)
@@ -306,7 +307,8 @@ static void test_engine_local__the_counts_agree_and_the_second_turn_reads_the_po
     uint32_t counted = 0;
     open_engine(&f, plain_toy);
     read_request(&r, "", "say:Hello");
-    assert_int_equal(engine_count_tokens(f.engine, &r.req, &counted, NULL, &err), STATUS_OK);
+    assert_int_equal(engine_count_tokens(f.engine, &r.req, &anybody, &counted, NULL, &err),
+                     STATUS_OK);
     free_request(&r);
 
     ask(&f, "", "say:Hello", &first);
@@ -378,7 +380,7 @@ static uint32_t count_shape(struct fixture *f, const struct shape *shape)
     struct error err = {0};
     uint32_t n = 0;
     read_shape(&r, ANTHROPIC_COUNT_TOKENS, shape);
-    if (engine_count_tokens(f->engine, &r.req, &n, NULL, &err) != STATUS_OK)
+    if (engine_count_tokens(f->engine, &r.req, &anybody, &n, NULL, &err) != STATUS_OK)
         fail_msg("%s: %s", shape->what, err.message);
     free_request(&r);
     return n;
@@ -508,10 +510,10 @@ static void test_engine_local__requests_come_back_later_while_it_loads(void **st
     engine_get_status(f.engine, &status);
     assert_int_equal(status.state, ENGINE_LOADING);
     assert_int_equal(start(&f, &r, &t, &n, &err), STATUS_BUSY);
-    assert_int_equal(engine_count_tokens(f.engine, &r.req, &n, NULL, &err), STATUS_BUSY);
+    assert_int_equal(engine_count_tokens(f.engine, &r.req, &anybody, &n, NULL, &err), STATUS_BUSY);
     let_load(&f);
     await_state(&f, ENGINE_READY);
-    assert_int_equal(engine_count_tokens(f.engine, &r.req, &n, NULL, &err), STATUS_OK);
+    assert_int_equal(engine_count_tokens(f.engine, &r.req, &anybody, &n, NULL, &err), STATUS_OK);
     free_request(&r);
     close_engine(&f);
 }
@@ -572,7 +574,8 @@ static void test_engine_local__a_model_that_breaks_ends_all_turns_and_refuses_ne
         assert_int_equal(status.n_running + status.n_waiting, 0);
         assert_int_equal(start(&f, &r, &refused, &n, &err), STATUS_INTERNAL);
         assert_true(str_find(str_from(err.message), STR("restart")) != SIZE_MAX);
-        assert_int_equal(engine_count_tokens(f.engine, &r.req, &n, NULL, &err), STATUS_INTERNAL);
+        assert_int_equal(engine_count_tokens(f.engine, &r.req, &anybody, &n, NULL, &err),
+                         STATUS_INTERNAL);
         free_request(&r);
         close_engine(&f);
     }

@@ -114,9 +114,10 @@ static void fake_finish(struct turn *turn)
 }
 
 static enum status fake_count(struct engine *e, const struct message_request *req,
-                              uint32_t *out_tokens, struct context_report *edits, struct error *err)
+                              const struct engine_caller *caller, uint32_t *out_tokens,
+                              struct context_report *edits, struct error *err)
 {
-    (void)req, (void)edits, (void)err;
+    (void)req, (void)caller, (void)edits, (void)err;
     *out_tokens = ((struct fake *)e)->n_counted;
     return STATUS_OK;
 }

@@ -87,6 +87,8 @@ static void free_request(struct request *r)
     arena_free(&r->arena);
 }
 
+static const struct engine_caller anybody = {0};
+
 #define SAY(name) "{\"role\":\"user\",\"content\":\"" name "\"}"
 
 /* A tool ran: the call of an assistant, and the result that the user's client sends back. */
@@ -99,8 +101,7 @@ static void free_request(struct request *r)
 static enum status start(struct fixture *f, struct request *r, struct turn **out, uint32_t *n,
                          struct error *err)
 {
-    struct engine_caller caller = {0};
-    return engine_start(f->engine, &r->req, &caller, out, n, err);
+    return engine_start(f->engine, &r->req, &anybody, out, n, err);
 }
 
 /* One event as text; checks the grammar of event.h on the way. */
@@ -227,7 +228,8 @@ static void test_engine_script__the_last_words_of_the_user_choose_it(void **stat
         struct error err = {0};
         uint32_t n = 0;
         read_request(&r, cases[i].messages);
-        assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_OK);
+        assert_int_equal(engine_count_tokens(f->engine, &r.req, &anybody, &n, NULL, &err),
+                         STATUS_OK);
         assert_int_equal(n, cases[i].n_prompt);
         free_request(&r);
     }
@@ -272,7 +274,8 @@ static void test_engine_script__expects_what_was_said_or_came_back(void **state)
         struct error err = {0};
         uint32_t n;
         read_request(&r, cases[i].messages);
-        assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), cases[i].st);
+        assert_int_equal(engine_count_tokens(f->engine, &r.req, &anybody, &n, NULL, &err),
+                         cases[i].st);
         free_request(&r);
     }
     write_script(f, "one", "expect loaded\n");
@@ -281,13 +284,15 @@ static void test_engine_script__expects_what_was_said_or_came_back(void **state)
     uint32_t n;
     read_request(&r,
                  RAN("[{\"type\":\"tool_reference\",\"tool_name\":\"is_loaded\"}]") "," SAY("one"));
-    assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_OK);
+    assert_int_equal(engine_count_tokens(f->engine, &r.req, &anybody, &n, NULL, &err), STATUS_OK);
     free_request(&r);
     read_request(&r, SAY("one"));
-    assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_INVALID);
+    assert_int_equal(engine_count_tokens(f->engine, &r.req, &anybody, &n, NULL, &err),
+                     STATUS_INVALID);
     CHECK_STR(str_from(err.message), "expected in the messages: loaded");
     write_script(f, "one", "otherwise too_long \"prompt is too long\"\nexpect loaded\n");
-    assert_int_equal(engine_count_tokens(f->engine, &r.req, &n, NULL, &err), STATUS_TOO_LONG);
+    assert_int_equal(engine_count_tokens(f->engine, &r.req, &anybody, &n, NULL, &err),
+                     STATUS_TOO_LONG);
     CHECK_STR(str_from(err.message), "prompt is too long");
     free_request(&r);
     remove_script(f, "one");
