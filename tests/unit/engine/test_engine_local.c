@@ -326,6 +326,44 @@ static void test_engine_local__the_counts_agree_and_the_second_turn_reads_the_po
     close_engine(&f);
 }
 
+/* Claude Code sends inputs back with their members in the schema's order.  The reply's cells are
+ * found all the same: of the second prompt only what is new is computed. */
+static void
+test_engine_local__a_reply_that_comes_back_in_other_words_is_not_read_again(void **state)
+{
+    (void)state;
+    static const char *const inputs[] = {"{\"path\":\"a\",\"limit\":5}",
+                                         "{\"limit\":\"5\",\"path\":\"a\"}"};
+    const char *tools = ",\"tools\":[{\"name\":\"Read\",\"input_schema\":{\"type\":\"object\","
+                        "\"properties\":{\"path\":{\"type\":\"string\"},\"limit\":{\"type\":"
+                        "\"integer\"}},\"required\":[\"path\"]}}]";
+    const char *question = "say:{\\\"name\\\": \\\"Read\\\", \\\"arguments\\\": {\\\"path\\\":  "
+                           "\\\"a\\\", \\\"limit\\\": 5}}";
+    for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
+        struct fixture f;
+        struct said first, second;
+        struct strbuf messages;
+        open_engine(&f, plain_toy);
+        ask(&f, tools, question, &first);
+        assert_int_equal(first.end.reason, STOP_TOOL_USE);
+        strbuf_init(&messages, BODY_BYTES);
+        strbuf_printf(
+            &messages,
+            "%s\"},{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"t\","
+            "\"name\":\"Read\",\"input\":%s}]},{\"role\":\"user\",\"content\":[{\"type\":"
+            "\"tool_result\",\"tool_use_id\":\"t\",\"content\":\"x\"},{\"type\":\"text\","
+            "\"text\":\"say:Done\"}]},{\"role\":\"user\",\"content\":\"Now.",
+            question, inputs[i]);
+        ask(&f, tools, strbuf_cstr(&messages), &second);
+        assert_int_equal(second.end.usage.cache_read_tokens,
+                         first.n_prompt + first.end.usage.output_tokens);
+        strbuf_free(&messages);
+        free_said(&first);
+        free_said(&second);
+        close_engine(&f);
+    }
+}
+
 /* One request of each shape that changes what the model is shown; `what` is printed on a failure.
  */
 static const struct shape {
@@ -645,6 +683,8 @@ int main(void)
         cmocka_unit_test(test_engine_local__max_tokens_and_the_window_are_told_apart),
         cmocka_unit_test(test_engine_local__a_cut_call_is_no_tool_use),
         cmocka_unit_test(test_engine_local__the_counts_agree_and_the_second_turn_reads_the_pool),
+        cmocka_unit_test(
+            test_engine_local__a_reply_that_comes_back_in_other_words_is_not_read_again),
         cmocka_unit_test(test_engine_local__every_shape_of_request_counts_as_its_usage_says),
         cmocka_unit_test(test_engine_local__a_prompt_that_fills_the_window_is_refused_with_numbers),
         cmocka_unit_test(test_engine_local__progress_counts_the_prompt_and_the_reply),
