@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "engine/choices.h"
 #include "engine/classify.h"
 #include "engine/turn_record.h"
 #include "prompt/canon.h"
@@ -20,9 +21,6 @@
 #include "prompt/render.h"
 #include "prompt/splitter.h"
 #include "sched/sched.h"
-
-/* Words, told by their first byte: a call begins with a mark, a fence or a bracket. */
-#define WORDS_GRAMMAR "root ::= [^{}<>`|\\x00-\\x20\\[\\]] [\\U00000001-\\U0010FFFF]*"
 
 enum {
     KEEP_IDLE_MS = 2000,  /* without work, before prompts are written: a client that runs tools
@@ -186,31 +184,6 @@ static enum status make_prompt(struct local_turn *t, const struct message_reques
     return st;
 }
 
-/* Work with tools is copying: names, paths and results to the letter.  The repetition penalty is
- * off there, and a client that says nothing of the temperature gets one at which the likeliest word
- * nearly always comes. */
-static const float TOOLS_TEMPERATURE = 0.2F;
-
-/* What the request leaves open comes from the model's recommendation. */
-static struct sampler_params choose_sampling(const struct engine_local *e,
-                                             const struct message_request *req)
-{
-    struct sampler_params p = e->options.sampling;
-    if (req->sampling.temperature >= 0)
-        p.temperature = req->sampling.temperature;
-    if (req->sampling.top_p > 0)
-        p.top_p = req->sampling.top_p;
-    if (req->sampling.top_k >= 0)
-        p.top_k = req->sampling.top_k;
-    if (req->n_tools > 0) {
-        p.repeat_penalty = 1;
-        if (req->sampling.temperature < 0 && p.temperature > TOOLS_TEMPERATURE)
-            p.temperature = TOOLS_TEMPERATURE;
-    }
-    random_bytes(&p.seed, sizeof p.seed);
-    return p;
-}
-
 static enum status collect_stops(struct local_turn *t, const struct message_request *req)
 {
     const struct chat_prompt *chat = &t->prompt.chat;
@@ -240,87 +213,11 @@ static enum status collect_tools(struct local_turn *t, const struct canon *canon
     return STATUS_OK;
 }
 
-/* The reply's form.  Where the schemas are larger than a grammar may be, calls without marks are
- * still understood, but not held to a schema while they are sampled. */
-static struct grammar_spec choose_grammar(const struct local_turn *t)
-{
-    const struct chat_prompt *chat = &t->prompt.chat;
-    if (t->must_use_words)
-        return (struct grammar_spec){.text = STR(WORDS_GRAMMAR)};
-    struct grammar_spec spec = chat->grammar;
-    size_t n_bytes = 0;
-    for (size_t i = 0; i < t->n_tools; i++)
-        n_bytes += t->tools[i].schema_json.len + t->tools[i].name.len;
-    if (t->n_tools == 0 || n_bytes > LIMIT_GRAMMAR_BYTES)
-        return spec;
-    spec.calls = t->tools;
-    spec.n_calls = t->n_tools;
-    spec.thinking_start = str_from(chat->thinking_start);
-    spec.thinking_end = str_from(chat->thinking_end);
-    spec.begins_in_thinking = chat_begins_in_thinking(chat);
-    return spec;
-}
-
-/* Of what a client asks for, the least: its budget, and what its effort allows. */
-static uint32_t thinking_budget(const struct message_request *req)
-{
-    enum { LOW_TOKENS = 1024, MEDIUM_TOKENS = 4096 };
-    uint32_t most = req->effort == EFFORT_LOW      ? LOW_TOKENS
-                    : req->effort == EFFORT_MEDIUM ? MEDIUM_TOKENS
-                                                   : UINT32_MAX;
-    bool has_budget = req->thinking == THINKING_ENABLED;
-    return has_budget && req->thinking_budget_tokens < most ? req->thinking_budget_tokens : most;
-}
-
-/* How long the model may reason, and what ends it: the mark as it stands in what models were
- * trained on, on a line of its own. */
-static enum status limit_thinking(const struct local_turn *t, const struct message_request *req,
-                                  struct thinking_limit *out)
-{
-    const struct chat_prompt *chat = &t->prompt.chat;
-    *out = (struct thinking_limit){.budget = thinking_budget(req)};
-    bool is_held_to_schema =
-        req->output_schema_json.len > 0 && t->n_tools == 0; /* from its start */
-    if (chat->thinking_end[0] == '\0' || out->budget == UINT32_MAX || is_held_to_schema)
-        return STATUS_OK;
-    out->start = str_from(chat->thinking_start);
-    out->end = str_from(chat->thinking_end);
-    out->begins_inside = chat_begins_in_thinking(chat);
-    struct strbuf text;
-    strbuf_init(&text, LIMIT_STOP_SEQUENCE_BYTES);
-    strbuf_printf(&text, "\n%s\n\n", chat->thinking_end);
-    model_token *closing = NULL;
-    enum status st = text.failed ? STATUS_TOO_LARGE
-                                 : model_tokenize(t->engine->model, strbuf_str(&text), true,
-                                                  &closing, &out->n_closing);
-    out->closing = closing;
-    strbuf_free(&text);
-    return st;
-}
-
 /* Marks of tool calls and of thinking are control tokens in some models: then their text must come
  * with the reply. */
 static bool needs_control_pieces(const struct local_turn *t)
 {
     return t->n_tools > 0 || t->prompt.chat.thinking_end[0] != '\0';
-}
-
-/* Small models now and then begin a turn of somebody else's instead of ending their own.  The token
- * that every turn begins with is what the template wrote for this one; in formats with channels it
- * also stands inside replies. */
-static model_token find_turn_begin(const struct local_turn *t)
-{
-    const struct model *m = t->engine->model;
-    struct str written = str_from(t->prompt.chat.generation_prompt);
-    if (str_find(str_from(t->prompt.chat.text), STR("<|channel")) != SIZE_MAX)
-        return MODEL_NO_TOKEN;
-    model_token *tokens;
-    size_t n;
-    if (written.len == 0 || model_tokenize(m, written, true, &tokens, &n) != STATUS_OK)
-        return MODEL_NO_TOKEN;
-    model_token first = n > 0 && m->ops->is_control(m, tokens[0]) ? tokens[0] : MODEL_NO_TOKEN;
-    mem_free(tokens);
-    return first;
 }
 
 static enum status submit(struct local_turn *t, const struct message_request *req,
@@ -332,7 +229,8 @@ static enum status submit(struct local_turn *t, const struct message_request *re
         return error_set(err, STATUS_TOO_LONG, "prompt is too long: %zu tokens > %u maximum",
                          n_prompt, e->options.n_window - 2);
     struct thinking_limit thinking;
-    enum status st = limit_thinking(t, req, &thinking);
+    enum status st =
+        choose_thinking_limit(e->model, &t->prompt.chat, req, t->n_tools > 0, &thinking);
     if (st != STATUS_OK)
         return error_set(err, st, "thinking: its end could not be written in tokens");
     uint32_t room = e->options.n_window - (uint32_t)n_prompt;
@@ -344,10 +242,10 @@ static enum status submit(struct local_turn *t, const struct message_request *re
         .namespace_key = caller->namespace_key,
         .max_tokens = t->was_clamped ? room : req->max_tokens,
         .n_window = e->options.n_window,
-        .sampler = choose_sampling(e, req),
-        .grammar = choose_grammar(t),
+        .sampler = choose_sampling(&e->options.sampling, req),
+        .grammar = choose_grammar(&t->prompt.chat, t->tools, t->n_tools, t->must_use_words),
         .thinking = thinking,
-        .turn_begin = find_turn_begin(t),
+        .turn_begin = choose_turn_begin(e->model, &t->prompt.chat),
         .must_speak = !t->is_continuation,
         .stops = t->stops,
         .n_stops = t->n_template_stops + req->n_stop_sequences,
