@@ -221,8 +221,35 @@ static void print_model(const struct server *s, struct str id, struct json_out *
     json_object_end(w);
 }
 
-/* One model is served, so a page holds it or nothing: before_id or after_id of it is behind it. */
-static bool page_is_empty(const struct exchange *x)
+/* The list `lifecycle`, as clients write lists in a query: the stages wanted, any where there are
+ * none. STATUS_INVALID for one that the API does not have. */
+static enum status read_lifecycle(struct str query, bool *out_wants_active, struct error *err)
+{
+    static const char *const keys[] = {"lifecycle", "lifecycle[]", "lifecycle%5B%5D",
+                                       "lifecycle%5b%5d"};
+    size_t n_stages = 0;
+    struct str key, value;
+    *out_wants_active = false;
+    while (route_next_pair(&query, &key, &value)) {
+        bool is_stage = false;
+        for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+            is_stage |= str_is(key, keys[i]);
+        if (!is_stage)
+            continue;
+        n_stages++;
+        bool is_active = str_is(value, "active");
+        *out_wants_active |= is_active;
+        if (!is_active && !str_is(value, "deprecated") && !str_is(value, "retired"))
+            return error_set(err, STATUS_INVALID,
+                             "lifecycle: Input should be 'active', 'deprecated' or 'retired'");
+    }
+    *out_wants_active |= n_stages == 0;
+    return STATUS_OK;
+}
+
+/* One model is served, an active one, so a page holds it or nothing: before_id or after_id of it is
+ * behind it. */
+static bool is_behind(const struct exchange *x)
 {
     struct str after = {0}, before = {0};
     (void)route_query(x->head.query, "after_id", &after);
@@ -247,13 +274,16 @@ void handle_models(struct exchange *x)
 {
     const struct server *s = x->server;
     struct str limit;
-    if (route_query(x->head.query, "limit", &limit) && !is_limit(limit)) {
-        struct error err;
-        error_set(&err, STATUS_INVALID, "limit: Input should be between 1 and 1000");
+    struct error err;
+    bool wants_active;
+    enum status st = read_lifecycle(x->head.query, &wants_active, &err);
+    if (st == STATUS_OK && route_query(x->head.query, "limit", &limit) && !is_limit(limit))
+        st = error_set(&err, STATUS_INVALID, "limit: Input should be between 1 and 1000");
+    if (st != STATUS_OK) {
         reply_error(x, &err);
         return;
     }
-    bool is_empty = page_is_empty(x);
+    bool is_empty = !wants_active || is_behind(x);
     struct strbuf body;
     strbuf_init(&body, INFO_BYTES);
     struct json_out w;

@@ -50,22 +50,30 @@ struct str route_rest(const struct route *route, struct str path)
     return (struct str){path.ptr + n, path.len - n};
 }
 
+bool route_next_pair(struct str *query, struct str *out_key, struct str *out_value)
+{
+    if (query->len == 0)
+        return false;
+    size_t end = str_find(*query, STR("&"));
+    struct str pair = {query->ptr, end == SIZE_MAX ? query->len : end};
+    size_t used = end == SIZE_MAX ? query->len : end + 1;
+    *query = (struct str){query->ptr + used, query->len - used};
+
+    size_t equals = str_find(pair, STR("="));
+    *out_key = (struct str){pair.ptr, equals == SIZE_MAX ? pair.len : equals};
+    *out_value = (struct str){"", 0};
+    if (equals != SIZE_MAX)
+        *out_value = (struct str){pair.ptr + equals + 1, pair.len - equals - 1};
+    return true;
+}
+
 bool route_query(struct str query, const char *name, struct str *out_value)
 {
-    struct str wanted = str_from(name);
-    while (query.len > 0) {
-        size_t end = str_find(query, STR("&"));
-        struct str pair = {query.ptr, end == SIZE_MAX ? query.len : end};
-        size_t used = end == SIZE_MAX ? query.len : end + 1;
-        query = (struct str){query.ptr + used, query.len - used};
-
-        size_t equals = str_find(pair, STR("="));
-        struct str key = {pair.ptr, equals == SIZE_MAX ? pair.len : equals};
-        if (!str_equal(key, wanted))
+    struct str key, value;
+    while (route_next_pair(&query, &key, &value)) {
+        if (!str_is(key, name))
             continue;
-        *out_value = (struct str){"", 0};
-        if (equals != SIZE_MAX)
-            *out_value = (struct str){pair.ptr + equals + 1, pair.len - equals - 1};
+        *out_value = value;
         return true;
     }
     return false;

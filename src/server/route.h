@@ -27,5 +27,8 @@ const struct route *route_find(enum http_method method, struct str path, bool wi
 /* What comes after the `path` of a ROUTE_PREFIX. */
 struct str route_rest(const struct route *route, struct str path);
 
+/* Takes the first pair off a query ("a=b&c=d"), both as they stand; false where none is left. */
+bool route_next_pair(struct str *query, struct str *out_key, struct str *out_value);
+
 /* The value of `name` in a query ("a=b&c=d"), as it stands; false where it is not there. */
 bool route_query(struct str query, const char *name, struct str *out_value);
