@@ -23,9 +23,8 @@ static bool is_plain_word(struct str s)
     return true;
 }
 
-/* What the model is told where something stood that it cannot be shown. */
-static enum status make_note(const struct reader *r, struct block *b, const char *what,
-                             struct str kind, const char *why)
+enum status read_as_note(const struct reader *r, struct block *b, const char *what, struct str kind,
+                         const char *why)
 {
     char note[256];
     int n = is_plain_word(kind) ? snprintf(note, sizeof note, "[%s (%.*s) stood here; %s.]", what,
@@ -45,24 +44,7 @@ static enum status read_image(const struct reader *r, const struct json *v,
     if (st != STATUS_OK)
         return st;
     struct str kind = json_string(json_get(source, "media_type"));
-    return make_note(r, b, "An image", kind, "this model cannot see images");
-}
-
-/* Plain text in a document can be shown; anything else cannot yet. */
-static enum status read_document(const struct reader *r, const struct json *v,
-                                 const struct json_path *at, struct block *b)
-{
-    const struct json *source;
-    enum status st = read_object(r, v, at, "source", REQUIRED, &source);
-    if (st != STATUS_OK)
-        return st;
-    if (str_is(json_string(json_get(source, "type")), "text")) {
-        struct json_path here = {.parent = at, .key = "source"};
-        b->type = BLOCK_TEXT;
-        return read_string(r, source, &here, "data", REQUIRED, &b->text);
-    }
-    struct str kind = json_string(json_get(source, "media_type"));
-    return make_note(r, b, "A document", kind, "this server cannot read such documents");
+    return read_as_note(r, b, "An image", kind, "this model cannot see images");
 }
 
 /* ---- Blocks that are kept ---- */
@@ -140,6 +122,7 @@ static enum status read_nothing(const struct reader *r, const struct json *v,
 enum {
     IN_MESSAGES = PLACE_SYSTEM | PLACE_USER | PLACE_ASSISTANT,
     ANYWHERE = IN_MESSAGES | PLACE_RESULT,
+    IN_DOCUMENTS = ANYWHERE | PLACE_DOCUMENT,
 };
 
 static const struct {
@@ -148,7 +131,7 @@ static const struct {
                         struct block *b);
     unsigned places; /* of enum place */
 } kinds[] = {
-    {"text", read_text, ANYWHERE},
+    {"text", read_text, IN_DOCUMENTS},
     {"thinking", read_thinking, PLACE_ASSISTANT},
     {"redacted_thinking", read_redacted, PLACE_ASSISTANT},
     {"tool_use", read_tool_use, PLACE_ASSISTANT},
@@ -164,8 +147,9 @@ static const struct {
     {"mcp_tool_use", read_tool_use, PLACE_ASSISTANT},
     {"mcp_tool_result", read_tool_result, PLACE_ASSISTANT},
     {"compaction", read_compaction, PLACE_ASSISTANT},
-    {"image", read_image, ANYWHERE},
+    {"image", read_image, IN_DOCUMENTS},
     {"document", read_document, ANYWHERE},
+    {"search_result", read_search_result, PLACE_USER | PLACE_RESULT},
     {"tool_addition", read_nothing, IN_MESSAGES},
     {"tool_removal", read_nothing, IN_MESSAGES},
 };
@@ -181,6 +165,8 @@ static const char *place_name(enum place place)
         return "an assistant message";
     case PLACE_RESULT:
         return "a tool_result";
+    case PLACE_DOCUMENT:
+        return "a document";
     }
     return "this place";
 }
@@ -203,7 +189,7 @@ static enum status read_block(const struct reader *r, const struct json *v,
         return kinds[i].read(r, v, at, b);
     }
     /* Clients are ahead of servers: a block that we do not know must not end a session. */
-    return make_note(r, b, "A block", type, "this server does not know its type");
+    return read_as_note(r, b, "A block", type, "this server does not know its type");
 }
 
 enum status read_content(const struct reader *r, const struct json *value,

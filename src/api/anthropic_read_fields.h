@@ -63,7 +63,8 @@ enum place {
     PLACE_SYSTEM = 1, /* the system prompt, and messages of role system */
     PLACE_USER = 2,
     PLACE_ASSISTANT = 4,
-    PLACE_RESULT = 8, /* a tool_result */
+    PLACE_RESULT = 8,    /* a tool_result */
+    PLACE_DOCUMENT = 16, /* the content of a document or a search result */
 };
 
 /* Text, or a list of blocks: what system, messages and tool results hold.
@@ -71,6 +72,17 @@ enum place {
 MUST_USE enum status read_content(const struct reader *r, const struct json *value,
                                   const struct json_path *at, enum place place, struct block **out,
                                   size_t *out_n);
+
+/* What the model is told where something stood that it cannot be shown: `what`, such as "An image",
+ * its kind where that is a plain word, and why.  (anthropic_read_blocks.c) */
+MUST_USE enum status read_as_note(const struct reader *r, struct block *b, const char *what,
+                                  struct str kind, const char *why);
+
+/* (anthropic_read_documents.c) */
+MUST_USE enum status read_document(const struct reader *r, const struct json *v,
+                                   const struct json_path *at, struct block *b);
+MUST_USE enum status read_search_result(const struct reader *r, const struct json *v,
+                                        const struct json_path *at, struct block *b);
 
 /* The block of a tool that a server ran, whatever its type; and a `compaction`.
  * (anthropic_read_results.c) */

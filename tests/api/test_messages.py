@@ -261,6 +261,17 @@ def test_pages_of_models(server):
         assert json.loads(answer)["error"]["type"] == "invalid_request_error"
 
 
+def test_models_by_lifecycle(server):
+    own = server.get("/v1/models")["data"][0]["id"]
+    for wanted in ("lifecycle=active", "lifecycle%5B%5D=retired&lifecycle%5B%5D=active",
+                   "limit=3&lifecycle[]=active&lifecycle[]=deprecated"):
+        assert [m["id"] for m in server.get(f"/v1/models?{wanted}")["data"]] == [own]
+    for wanted in ("lifecycle=retired", "lifecycle%5B%5D=deprecated"):
+        assert server.get(f"/v1/models?{wanted}")["data"] == []
+    status, _, answer = server.request("GET", "/v1/models?lifecycle=new")
+    assert status == 400 and "lifecycle" in json.loads(answer)["error"]["message"]
+
+
 def test_capabilities_of_a_model(server):
     model, = server.get("/v1/models")["data"]
     assert model == server.get(f"/v1/models/{model['id']}")

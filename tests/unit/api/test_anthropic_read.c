@@ -433,14 +433,56 @@ static void test_anthropic_read__what_the_model_cannot_see_becomes_a_note(void *
     }
 }
 
-static void test_anthropic_read__a_document_of_plain_text_is_read(void **state)
+static void test_anthropic_read__documents_and_search_results_are_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *block, *text;
+    } cases[] = {
+        {"{\"type\":\"document\",\"source\":{\"type\":\"text\",\"data\":\"words\","
+         "\"media_type\":\"text/plain\"}}",
+         "words"},
+        {"{\"type\":\"document\",\"title\":\"T\",\"context\":\"of "
+         "2020\",\"citations\":{\"enabled\":"
+         "true},\"source\":{\"type\":\"text\",\"data\":\"words\",\"media_type\":\"text/plain\"}}",
+         "T\nof 2020\n\nwords"},
+        {"{\"type\":\"document\",\"title\":null,\"source\":{\"type\":\"content\",\"content\":"
+         "\"one\"}}",
+         "one"},
+        {"{\"type\":\"document\",\"source\":{\"type\":\"content\",\"content\":[{\"type\":\"text\","
+         "\"text\":\"one\"},{\"type\":\"image\",\"source\":{\"media_type\":\"image/"
+         "png\"}},{\"type\":"
+         "\"text\",\"text\":\"two\"}]}}",
+         "one\n\n[An image (image/png) stood here; this model cannot see images.]\n\ntwo"},
+        {"{\"type\":\"document\",\"source\":{\"type\":\"text\",\"data\":\"\"}}", ""},
+        {"{\"type\":\"search_result\",\"source\":\"https://a.b/"
+         "c\",\"title\":\"Bees\",\"content\":[{"
+         "\"type\":\"text\",\"text\":\"They "
+         "fly.\",\"cache_control\":{\"type\":\"ephemeral\"}},{\"type\":"
+         "\"text\",\"text\":\"They hum.\"}],\"citations\":{\"enabled\":true}}",
+         "Bees\nhttps://a.b/c\n\nThey fly.\n\nThey hum."},
+        {"{\"type\":\"search_result\",\"source\":\"s\",\"title\":\"\",\"content\":[]}", "s\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct reading r = read_good(body_with_blocks("user", cases[i].block));
+        assert_int_equal(r.request.messages[0].blocks[0].type, BLOCK_TEXT);
+        CHECK_STR(r.request.messages[0].blocks[0].text, cases[i].text);
+        reading_free(&r);
+    }
+}
+
+static void test_anthropic_read__search_results_stand_in_results_of_tools(void **state)
 {
     (void)state;
     struct reading r = read_good(body_with_blocks(
-        "user", "{\"type\":\"document\",\"source\":{\"type\":\"text\",\"data\":\"words\","
-                "\"media_type\":\"text/plain\"}}"));
-    assert_int_equal(r.request.messages[0].blocks[0].type, BLOCK_TEXT);
-    CHECK_STR(r.request.messages[0].blocks[0].text, "words");
+        "user",
+        "{\"type\":\"tool_result\",\"tool_use_id\":\"a\",\"content\":[{\"type\":"
+        "\"search_result\",\"source\":\"s\",\"title\":\"t\",\"content\":[{\"type\":\"text\","
+        "\"text\":\"x\"}]}]}"));
+    const struct block *b = &r.request.messages[0].blocks[0];
+    assert_int_equal(b->n_content, 1);
+    assert_int_equal(b->content[0].type, BLOCK_TEXT);
+    CHECK_STR(b->content[0].text, "t\ns\n\nx");
     reading_free(&r);
 }
 
@@ -587,6 +629,29 @@ static void test_anthropic_read__names_the_wrong_member_of_a_block(void **state)
          "messages.0.content.0.source: Input should be an object, not number"},
         {"user", "{\"type\":\"document\",\"source\":{\"type\":\"text\"}}",
          "messages.0.content.0.source.data: Field required"},
+        {"user", "{\"type\":\"document\",\"source\":{\"type\":\"content\"}}",
+         "messages.0.content.0.source.content: Field required"},
+        {"user",
+         "{\"type\":\"document\",\"source\":{\"type\":\"content\",\"content\":[{\"type\":"
+         "\"document\"}]}}",
+         "messages.0.content.0.source.content.0.type: a `document` block cannot stand in a "
+         "document"},
+        {"user",
+         "{\"type\":\"document\",\"title\":1,\"source\":{\"type\":\"text\",\"data\":\"x\"}}",
+         "messages.0.content.0.title: Input should be a string, not number"},
+        {"user", "{\"type\":\"search_result\",\"title\":\"t\",\"content\":[]}",
+         "messages.0.content.0.source: Field required"},
+        {"user", "{\"type\":\"search_result\",\"source\":\"s\",\"content\":[]}",
+         "messages.0.content.0.title: Field required"},
+        {"user", "{\"type\":\"search_result\",\"source\":\"s\",\"title\":\"t\",\"content\":\"x\"}",
+         "messages.0.content.0.content: Input should be a list, not string"},
+        {"user",
+         "{\"type\":\"search_result\",\"source\":\"s\",\"title\":\"t\",\"content\":[{\"type\":"
+         "\"text\"}]}",
+         "messages.0.content.0.content.0.text: Field required"},
+        {"assistant",
+         "{\"type\":\"search_result\",\"source\":\"s\",\"title\":\"t\",\"content\":[]}",
+         "messages.0.content.0.type: a `search_result` block cannot stand in an assistant message"},
         {"assistant", "{\"type\":\"thinking\"}", "messages.0.content.0.thinking: Field required"},
         {"assistant", "{\"type\":\"tool_result\",\"tool_use_id\":\"a\"}",
          "messages.0.content.0.type: a `tool_result` block cannot stand in an assistant message"},
@@ -724,7 +789,8 @@ int main(void)
         cmocka_unit_test(test_anthropic_read__blocks_of_an_assistant),
         cmocka_unit_test(test_anthropic_read__results_of_tools),
         cmocka_unit_test(test_anthropic_read__what_the_model_cannot_see_becomes_a_note),
-        cmocka_unit_test(test_anthropic_read__a_document_of_plain_text_is_read),
+        cmocka_unit_test(test_anthropic_read__documents_and_search_results_are_text),
+        cmocka_unit_test(test_anthropic_read__search_results_stand_in_results_of_tools),
         cmocka_unit_test(test_anthropic_read__names_the_wrong_setting),
         cmocka_unit_test(test_anthropic_read__names_the_wrong_member_of_a_tool),
         cmocka_unit_test(test_anthropic_read__names_the_wrong_member_of_a_block),
