@@ -66,7 +66,7 @@ static struct chat_message *add_message(struct builder *b, const char *role)
 /* No more than so many messages come out: room for all of them is made once. */
 static size_t most_messages(const struct message_request *req)
 {
-    size_t n = 3;
+    size_t n = 4;
     for (size_t i = 0; i < req->n_messages; i++)
         n += 2 + 2 * req->messages[i].n_blocks;
     return n;
@@ -213,6 +213,29 @@ static void note_missing_tools(struct builder *b)
     strbuf_free(&note);
 }
 
+/* Whether the listed tools, which the template writes behind the first system message, should come
+ * before the rest of the system text: an agent's first block says who it is, the next ones name
+ * folders and days, and the tools are most of the prompt (docs/decisions/tools-before-the-rest.md).
+ */
+static bool takes_tools_early(const struct builder *b)
+{
+    return b->out->n_tools > 0 && b->caps->system_first && b->caps->system_anywhere;
+}
+
+/* What b->text has collected becomes a system message, or waits for the user's first. */
+static enum status end_system_message(struct builder *b)
+{
+    struct str text;
+    enum status st = joined_take(&b->text, b->arena, &text);
+    if (st != STATUS_OK || text.len == 0)
+        return st;
+    if (b->caps->system_first)
+        add_message(b, "system")->content = text;
+    else
+        b->system_left = text;
+    return STATUS_OK;
+}
+
 static enum status write_system(struct builder *b)
 {
     struct canon *out = b->out;
@@ -229,22 +252,18 @@ static enum status write_system(struct builder *b)
             return STATUS_TOO_LARGE;
         out->n_tools = 0;
     }
-    for (size_t i = 0; i < b->req->n_system; i++) {
+    size_t n_parts = 0;
+    enum status st = STATUS_OK;
+    for (size_t i = 0; i < b->req->n_system && st == STATUS_OK; i++) {
         struct str text = b->req->system[i].text;
-        if (!str_starts_with(text, STR("x-anthropic-billing-header:")))
-            joined_add(&b->text, text);
+        if (canon_is_blank(text) || str_starts_with(text, STR("x-anthropic-billing-header:")))
+            continue;
+        if (n_parts++ == 1 && takes_tools_early(b))
+            st = end_system_message(b);
+        joined_add(&b->text, text);
     }
     note_missing_tools(b);
-
-    struct str text;
-    enum status st = joined_take(&b->text, b->arena, &text);
-    if (st != STATUS_OK || text.len == 0)
-        return st;
-    if (b->caps->system_first)
-        add_message(b, "system")->content = text;
-    else
-        b->system_left = text;
-    return STATUS_OK;
+    return st == STATUS_OK ? end_system_message(b) : st;
 }
 
 /* A run of the assistant: messages [begin, end). */
