@@ -7,7 +7,8 @@
 Schema n is the same on every machine and for every model.  It is built of what the tools of real
 clients have: nested objects, arrays with limits, enumerations, constants, patterns, formats, numbers
 with limits, alternatives, references, recursion, lists of types, `$schema`, descriptions and defaults.
-Each is sent as the one tool of a request, with `tool_choice` (--choice), temperature 1 and --max-tokens.
+Each is sent as the one tool of a request, with `tool_choice` (--choice), temperature 1 and --max-tokens;
+--at-once of them at a time, as agents do, which is also faster.
 
 Counted for each model: calls that are valid against their schema, that are not, requests that failed,
 replies without a call (only --choice auto may have them), and calls that ended with an error because
@@ -22,6 +23,7 @@ Needs the `anthropic` and `jsonschema` packages.
 """
 import argparse
 import collections
+import concurrent.futures
 import json
 import pathlib
 import random
@@ -180,30 +182,38 @@ def judge(schema, call):
     return None if error is None else f"{error.json_path}: {error.message[:200]}"
 
 
+def try_schema(client, args, n):
+    """What became of schema n: counts, tokens, and lines about what was wrong."""
+    counts, lines = collections.Counter(), []
+    schema = Generator(n).schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    try:
+        calls, message = ask(client, schema, args)
+    except anthropic.APIStatusError as error:
+        # A call that the window cuts ends as an error event of the stream, status 200.
+        cut = "cut inside the input" in str(error) or "repeated itself" in str(error)
+        counts["cut" if cut else "failed"] += 1
+        return counts, 0, [] if cut else [f"schema {n}: {error}"]
+    if not calls:
+        counts["cut" if message.stop_reason == "max_tokens" else "no call"] += 1
+    for call in calls:
+        problem = judge(schema, call)
+        counts["valid" if problem is None else "invalid"] += 1
+        if problem is not None:
+            lines.append(f"schema {n}: {problem}\n  {json.dumps(schema)}\n  {json.dumps(call)}")
+    return counts, message.usage.output_tokens, lines
+
+
 def run(client, args, label):
     counts = collections.Counter()
     n_tokens, begin = 0, time.monotonic()
-    for n in range(args.first, args.first + args.schemas):
-        schema = Generator(n).schema()
-        jsonschema.Draft202012Validator.check_schema(schema)
-        try:
-            calls, message = ask(client, schema, args)
-        except anthropic.APIStatusError as error:
-            # A call that the window cuts ends as an error event of the stream, status 200.
-            cut = "cut inside the input" in str(error) or "repeated itself" in str(error)
-            counts["cut" if cut else "failed"] += 1
-            if not cut:
-                print(f"{label} schema {n}: {error}", flush=True)
-            continue
-        n_tokens += message.usage.output_tokens
-        if not calls:
-            counts["cut" if message.stop_reason == "max_tokens" else "no call"] += 1
-        for call in calls:
-            problem = judge(schema, call)
-            counts["valid" if problem is None else "invalid"] += 1
-            if problem is not None:
-                print(f"{label} schema {n}: {problem}\n  {json.dumps(schema)}\n  "
-                      f"{json.dumps(call)}", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(args.at_once) as pool:
+        for some, n, lines in pool.map(lambda n: try_schema(client, args, n),
+                                       range(args.first, args.first + args.schemas)):
+            counts += some
+            n_tokens += n
+            for line in lines:
+                print(label, line, flush=True)
     seconds = time.monotonic() - begin
     print(f"{label}: " + ", ".join(f"{counts[what]} {what}" for what in
                                    ("valid", "invalid", "failed", "no call", "cut"))
@@ -238,6 +248,7 @@ def main():
     parser.add_argument("--model", action="append", default=[], help="once for each model")
     parser.add_argument("--schemas", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="the number of the first schema")
+    parser.add_argument("--at-once", type=int, default=4, help="requests, where speed is not told")
     parser.add_argument("--speed", action="store_true", help="compare with free text instead")
     parser.add_argument("--choice", choices=("tool", "any", "auto"), default="tool")
     parser.add_argument("--max-tokens", type=int, default=400)
