@@ -71,10 +71,13 @@ void anthropic_stream_begin(struct anthropic_stream *s, const char *id, struct s
     strbuf_free(&usage);
 }
 
-void anthropic_stream_ping(struct anthropic_stream *s, struct strbuf *out)
+void anthropic_stream_ping(struct anthropic_stream *s, struct str note, struct strbuf *out)
 {
-    if (s->state != ANTHROPIC_STREAM_ENDED)
-        sse_write(out, "ping", STR("{\"type\":\"ping\"}"));
+    if (s->state == ANTHROPIC_STREAM_ENDED)
+        return;
+    if (note.len > 0)
+        sse_comment(out, note);
+    sse_write(out, "ping", STR("{\"type\":\"ping\"}"));
 }
 
 /* The members of a block that deltas follow, as they are before them. */

@@ -28,7 +28,7 @@ void anthropic_stream_init(struct anthropic_stream *s);
 void anthropic_stream_begin(struct anthropic_stream *s, const char *id, struct str model,
                             uint32_t prompt_tokens, struct strbuf *out);
 
-void anthropic_stream_ping(struct anthropic_stream *s, struct strbuf *out);
+void anthropic_stream_ping(struct anthropic_stream *s, struct str note, struct strbuf *out);
 
 /* Tells `text` in a thinking block of its own, signed PROGRESS_SIGNATURE: for clients that give up
  * without a delta, pings or not.  In IDLE or PROGRESS only; the next event closes the block. */

@@ -136,28 +136,44 @@ static void append_count(struct strbuf *out, uint32_t n)
     }
 }
 
-static void tell_progress(struct stream *s)
+static void describe_progress(const struct stream *s, struct strbuf *out)
 {
     struct turn_progress at;
     turn_get_progress(s->x->turn, &at);
+    if (at.n_read == 0) {
+        strbuf_append_cstr(out, "Waiting for other requests to finish ...");
+    } else if (at.n_sampled == 0) {
+        strbuf_append_cstr(out, "Reading the prompt: ");
+        append_count(out, at.n_read);
+        strbuf_append_cstr(out, " of ");
+        append_count(out, at.n_prompt);
+        strbuf_append_cstr(out, " tokens ...");
+    } else {
+        strbuf_append_cstr(out, "Writing the reply; tokens so far: ");
+        append_count(out, at.n_sampled);
+        strbuf_append_cstr(out, " ...");
+    }
+}
+
+static void tell_progress(struct stream *s)
+{
     struct strbuf text;
     strbuf_init(&text, PROGRESS_BYTES);
-    if (at.n_read == 0) {
-        strbuf_append_cstr(&text, "Waiting for other requests to finish ...\n");
-    } else if (at.n_sampled == 0) {
-        strbuf_append_cstr(&text, "Reading the prompt: ");
-        append_count(&text, at.n_read);
-        strbuf_append_cstr(&text, " of ");
-        append_count(&text, at.n_prompt);
-        strbuf_append_cstr(&text, " tokens ...\n");
-    } else {
-        strbuf_append_cstr(&text, "Writing the reply; tokens so far: ");
-        append_count(&text, at.n_sampled);
-        strbuf_append_cstr(&text, " ...\n");
-    }
+    describe_progress(s, &text);
+    strbuf_append_char(&text, '\n');
     anthropic_stream_progress(&s->wire, strbuf_str(&text), &s->out);
     strbuf_free(&text);
     s->told_ms = clock_now_ms();
+}
+
+/* With a comment on how far the turn is, for those who look at the stream itself. */
+static void ping(struct stream *s)
+{
+    struct strbuf text;
+    strbuf_init(&text, PROGRESS_BYTES);
+    describe_progress(s, &text);
+    anthropic_stream_ping(&s->wire, strbuf_str(&text), &s->out);
+    strbuf_free(&text);
 }
 
 /* When the progress is to be told, if nothing comes before: never inside a block of the reply. */
@@ -192,7 +208,7 @@ static enum status pump(struct stream *s)
     if (s->out.len == 0 && clock_now_ms() >= progress_due_ms(s))
         tell_progress(s);
     if (s->out.len == 0 && clock_now_ms() >= ping_due_ms)
-        anthropic_stream_ping(&s->wire, &s->out);
+        ping(s);
     return s->out.len > 0 ? send_out(s) : STATUS_OK;
 }
 
@@ -207,7 +223,7 @@ static void stream_turn(struct exchange *x, const char *message_id)
     enum status st = reply_begin_events(x);
     if (st == STATUS_OK) {
         anthropic_stream_begin(&s.wire, message_id, x->request.model, x->prompt_tokens, &s.out);
-        anthropic_stream_ping(&s.wire, &s.out);
+        anthropic_stream_ping(&s.wire, STR(""), &s.out);
         st = send_out(&s);
     }
     while (st == STATUS_OK && s.wire.state != ANTHROPIC_STREAM_ENDED && !exchange_is_gone(x))

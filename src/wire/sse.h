@@ -8,3 +8,7 @@
 
 /* Appends one event; `json` holds no line break. */
 void sse_write(struct strbuf *to, const char *name, struct str json);
+
+/* Appends a comment, which clients leave out and people read; `text` holds no line break.  It
+ * stands before an event. */
+void sse_comment(struct strbuf *to, struct str text);

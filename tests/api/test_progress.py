@@ -26,12 +26,17 @@ class Stream:
         self.response = self.connection.getresponse()
         self.seen = b""
 
+    def read_line(self):
+        line = self.response.readline()
+        assert line, "the stream ended"
+        return line
+
     def read_until(self, words, times=1):
+        """In what clients see: without comments."""
         before = self.seen.count(words)
         while self.seen.count(words) < before + times:
-            line = self.response.readline()
-            assert line, "the stream ended"
-            self.seen += line
+            line = self.read_line()
+            self.seen += b"" if line.startswith(b":") else line
 
     def events(self):
         """All of them, to the end."""
@@ -89,6 +94,21 @@ def test_pings_go_on_between(server):
     for name in ("place", "more", "last"):
         server.release(name)
     assert blocks_of(stream.events())[-1] == ("text", "Done.", None)
+
+
+def test_pings_tell_it_in_a_comment(server):
+    """To anybody, also to clients that take no thinking: they leave comments out."""
+    stream = Stream(server, message("slow"))
+    for words in ("Waiting for other requests to finish ...",
+                  "Reading the prompt: 4,096 of 12,288 tokens ..."):
+        while stream.read_line() != f": {words}\n".encode():
+            pass
+        assert stream.read_line() == b"event: ping\n"
+        assert stream.read_line() == b'data: {"type":"ping"}\n'
+        assert stream.read_line() == b"\n"
+        server.release({"W": "place", "R": "more"}[words[0]])
+    server.release("last")
+    assert blocks_of(stream.events()) == [("thinking", "Hm.", "sig"), ("text", "Done.", None)]
 
 
 def test_between_blocks_of_the_reply_it_is_told_too(server):

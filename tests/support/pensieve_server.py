@@ -154,7 +154,7 @@ def parse_events(data):
     for part in data.decode().split("\n\n"):
         if not part:
             continue
-        lines = dict(line.split(": ", 1) for line in part.split("\n"))
+        lines = dict(line.split(": ", 1) for line in part.split("\n") if not line.startswith(":"))
         events.append((lines["event"], json.loads(lines["data"])))
     return events
 

@@ -425,21 +425,24 @@ static void test_anthropic_stream__pings_come_at_any_time_but_after_the_end(void
     struct strbuf out;
     strbuf_init(&out, 100 * 1024);
     anthropic_stream_init(&s);
-    anthropic_stream_ping(&s, &out);
+    anthropic_stream_ping(&s, STR(""), &out);
     CHECK_STR(strbuf_str(&out), "event: ping\ndata: {\"type\":\"ping\"}\n\n");
+    strbuf_clear(&out);
+    anthropic_stream_ping(&s, STR("half of it is read"), &out);
+    CHECK_STR(strbuf_str(&out), ": half of it is read\nevent: ping\ndata: {\"type\":\"ping\"}\n\n");
     assert_int_equal(s.state, ANTHROPIC_STREAM_START);
     anthropic_stream_begin(&s, "msg_1", STR("m"), 1, &out);
     struct event start = block_start(EVENT_BLOCK_TEXT), stop = block_stop("");
     struct event end = done(STOP_END_TURN, "");
     anthropic_stream_feed(&s, &start, "", "", &out);
     size_t before = out.len;
-    anthropic_stream_ping(&s, &out);
+    anthropic_stream_ping(&s, STR(""), &out);
     assert_true(out.len > before);
     assert_int_equal(s.state, ANTHROPIC_STREAM_BLOCK);
     anthropic_stream_feed(&s, &stop, "", "", &out);
     anthropic_stream_feed(&s, &end, "", "", &out);
     before = out.len;
-    anthropic_stream_ping(&s, &out);
+    anthropic_stream_ping(&s, STR(""), &out);
     assert_int_equal(out.len, before);
     strbuf_free(&out);
 }
@@ -454,7 +457,7 @@ static void test_anthropic_stream__progress_is_a_block_that_the_next_event_close
     anthropic_stream_begin(&s, "msg_1", STR("claude-x"), 123, &out);
     strbuf_clear(&out);
     anthropic_stream_progress(&s, STR("one\n"), &out);
-    anthropic_stream_ping(&s, &out);
+    anthropic_stream_ping(&s, STR(""), &out);
     anthropic_stream_progress(&s, STR("two\n"), &out);
     struct event text = block_start(EVENT_BLOCK_TEXT);
     anthropic_stream_feed(&s, &text, "", "req_1", &out);
