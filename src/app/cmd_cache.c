@@ -1,11 +1,12 @@
-/* cmd_cache -- the verb `cache`: what is kept of prompts on disk, whether it is sound, deleting it.
- * Works without a server, and beside one. */
+/* cmd_cache -- the verb `cache`: what is kept of prompts and replies on disk, whether it is sound,
+ * deleting it.  Works without a server, and beside one. */
 #include <stdio.h>
 
 #include "app/commands.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "cache/kvfolder.h"
+#include "cache/turnfile.h"
 #include "wire/json_out.h"
 
 enum {
@@ -28,6 +29,7 @@ struct folder_sum {
     size_t n_models;
     uint64_t blocks, tokens, bytes;
     uint64_t damaged, unreadable;
+    struct turnfile_sum replies; /* not among the numbers above */
 };
 
 char *cache_folder(const struct options *o)
@@ -133,6 +135,8 @@ static void stat_json(const struct options *o, const char *folder, const struct 
     json_field_int(&w, "blocks", (int64_t)sum->blocks);
     json_field_int(&w, "tokens", (int64_t)sum->tokens);
     json_field_int(&w, "bytes", (int64_t)sum->bytes);
+    json_field_int(&w, "replies", (int64_t)sum->replies.replies);
+    json_field_int(&w, "reply_bytes", (int64_t)sum->replies.bytes);
     json_field_int(&w, "budget_bytes", (int64_t)option_bytes(o, OPTION_CACHE_GB));
     json_field_int(&w, "written_today_bytes", (int64_t)kvfolder_written_today(folder));
     json_field_int(&w, "daily_bytes", (int64_t)option_bytes(o, OPTION_CACHE_DAILY_GB));
@@ -152,6 +156,8 @@ static void stat_text(const struct options *o, const char *folder, const struct 
     printf("holds     %llu blocks, %llu tokens, %.2f of %.2f GB\n", (unsigned long long)sum->blocks,
            (unsigned long long)sum->tokens, to_gb(sum->bytes),
            to_gb(option_bytes(o, OPTION_CACHE_GB)));
+    printf("replies   %llu, %.1f MB\n", (unsigned long long)sum->replies.replies,
+           (double)sum->replies.bytes / 1e6);
     printf("written   %.2f of %.2f GB today\n", to_gb(kvfolder_written_today(folder)),
            to_gb(option_bytes(o, OPTION_CACHE_DAILY_GB)));
     printf("deleted   after %lld days without use\n",
@@ -165,6 +171,8 @@ static void print_verified(const struct options *o, const struct folder_sum *sum
                (unsigned long long)sum->blocks,
                (unsigned long long)(sum->blocks - sum->damaged - sum->unreadable),
                (unsigned long long)sum->damaged, (unsigned long long)sum->unreadable);
+        printf("%llu replies sound, %llu damaged and deleted\n",
+               (unsigned long long)sum->replies.replies, (unsigned long long)sum->replies.damaged);
         return;
     }
     struct strbuf text;
@@ -174,6 +182,8 @@ static void print_verified(const struct options *o, const struct folder_sum *sum
     json_field_int(&w, "blocks", (int64_t)sum->blocks);
     json_field_int(&w, "damaged", (int64_t)sum->damaged);
     json_field_int(&w, "unreadable", (int64_t)sum->unreadable);
+    json_field_int(&w, "replies", (int64_t)sum->replies.replies);
+    json_field_int(&w, "damaged_replies", (int64_t)sum->replies.damaged);
     json_object_end(&w);
     end_json(&w, &text);
 }
@@ -196,6 +206,8 @@ static enum status do_stat(const struct options *o, const char *folder, struct e
 {
     struct folder_sum *sum = mem_zalloc(sizeof *sum);
     enum status st = kvfolder_each(folder, false, count_block, sum, err);
+    if (st == STATUS_OK)
+        st = turnfile_look(folder, &sum->replies, err);
     if (st == STATUS_OK && o->json)
         stat_json(o, folder, sum);
     else if (st == STATUS_OK)
@@ -208,6 +220,8 @@ static enum status do_verify(const struct options *o, const char *folder, struct
 {
     struct folder_sum *sum = mem_zalloc(sizeof *sum);
     enum status st = kvfolder_each(folder, true, count_block, sum, err);
+    if (st == STATUS_OK)
+        st = turnfile_verify(folder, &sum->replies, err);
     if (st == STATUS_OK)
         print_verified(o, sum);
     if (st == STATUS_OK && sum->unreadable > 0)

@@ -235,8 +235,8 @@ static enum status choose_store(const struct options *o, char **out, struct erro
     }
     uint64_t n_blocks, n_bytes;
     enum status st = kvfolder_clear(folder, &n_blocks, &n_bytes, err);
-    if (st == STATUS_OK && n_blocks > 0)
-        log_info("store: switched off; %llu kept blocks were deleted (%.2f GB)",
+    if (st == STATUS_OK && n_bytes > 0)
+        log_info("store: switched off; %llu kept blocks and the replies were deleted (%.2f GB)",
                  (unsigned long long)n_blocks, gb(n_bytes));
     mem_free(folder);
     return st;

@@ -4,6 +4,7 @@
 #include <time.h>
 
 static _Atomic uint64_t frozen_ms;
+static _Atomic int64_t frozen_wall_s;
 
 uint64_t clock_now_us(void)
 {
@@ -22,12 +23,18 @@ uint64_t clock_now_ms(void)
 
 int64_t clock_wall_s(void)
 {
-    return (int64_t)time(NULL);
+    int64_t frozen = atomic_load(&frozen_wall_s);
+    return frozen != 0 ? frozen : (int64_t)time(NULL);
 }
 
 void clock_freeze(uint64_t ms)
 {
     atomic_store(&frozen_ms, ms);
+}
+
+void clock_freeze_wall(int64_t wall_s)
+{
+    atomic_store(&frozen_wall_s, wall_s);
 }
 
 void clock_wall_text(int64_t wall_s, char out[CLOCK_TEXT_BYTES])

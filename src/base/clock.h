@@ -1,7 +1,7 @@
 /* clock -- the two clocks.  Monotonic for every limit and duration, wall only for what people read.
  *
- * Tests may freeze the monotonic clock (clock_freeze) and move it by hand; code that waits must
- * therefore wait on a queue or condition, never by sleeping. */
+ * Tests may freeze either and move it by hand; code that waits must therefore wait on a queue or
+ * condition, never by sleeping. */
 #pragma once
 
 #include <stdint.h>
@@ -16,3 +16,6 @@ void clock_wall_text(int64_t wall_s, char out[CLOCK_TEXT_BYTES]);
 
 /* Tests only: from now on clock_now_ms() answers `ms`; 0 thaws. */
 void clock_freeze(uint64_t ms);
+
+/* Tests only: the same for clock_wall_s(); the log's lines keep the real time. */
+void clock_freeze_wall(int64_t wall_s);

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
+
 enum {
     MAGIC_BYTES = 8,
     FIRST_HASHED = 16, /* the head's hash covers what follows it */
@@ -37,33 +39,10 @@ enum field {
 
 /* ---- Keys ---- */
 
-static void put_u32(char *at, uint32_t x)
-{
-    for (int i = 0; i < 4; i++)
-        at[i] = (char)(x >> (8 * i) & 0xff);
-}
-
-static void put_u64(char *at, uint64_t x)
-{
-    put_u32(at, (uint32_t)x);
-    put_u32(at + 4, (uint32_t)(x >> 32));
-}
-
-static uint32_t get_u32(const char *at)
-{
-    const unsigned char *b = (const unsigned char *)at;
-    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-static uint64_t get_u64(const char *at)
-{
-    return get_u32(at) | (uint64_t)get_u32(at + 4) << 32;
-}
-
 struct kv_key kv_key_root(const char *fingerprint, uint64_t namespace_key)
 {
     char number[8];
-    put_u64(number, namespace_key);
+    bytes_put_u64(number, namespace_key);
     struct sha256 *h = sha256_create();
     sha256_update(h, magic, MAGIC_BYTES);
     sha256_update(h, fingerprint, strlen(fingerprint));
@@ -76,7 +55,7 @@ struct kv_key kv_key_root(const char *fingerprint, uint64_t namespace_key)
 static void put_tokens(char *at, const model_token *tokens, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        put_u32(at + 4 * i, (uint32_t)tokens[i]);
+        bytes_put_u32(at + 4 * i, (uint32_t)tokens[i]);
 }
 
 struct kv_key kv_key_child(const struct kv_key *parent, const model_token *tokens, size_t n)
@@ -99,7 +78,7 @@ bool kv_key_equal(const struct kv_key *a, const struct kv_key *b)
 
 uint64_t kv_key_short(const struct kv_key *key)
 {
-    return get_u64((const char *)key->bytes);
+    return bytes_get_u64((const char *)key->bytes);
 }
 
 /* ---- Names ---- */
@@ -164,9 +143,9 @@ struct head_writer {
 static char *add_field(struct head_writer *w, enum field id, size_t offset, size_t n_bytes)
 {
     char *entry = w->bytes + FIELDS_AT + w->n_fields++ * FIELD_BYTES;
-    put_u32(entry, id);
-    put_u64(entry + 8, offset);
-    put_u64(entry + 16, n_bytes);
+    bytes_put_u32(entry, id);
+    bytes_put_u64(entry + 8, offset);
+    bytes_put_u64(entry + 16, n_bytes);
     return w->bytes + offset;
 }
 
@@ -186,19 +165,19 @@ static void make_head(struct head_writer *w, const struct kvfile_head *head, str
     memcpy(add_content(w, FIELD_KEY, SHA256_BYTES), head->key.bytes, SHA256_BYTES);
     memcpy(add_content(w, FIELD_PARENT, SHA256_BYTES), head->parent.bytes, SHA256_BYTES);
     memcpy(add_content(w, FIELD_FINGERPRINT, SHA256_BYTES), fingerprint, SHA256_BYTES);
-    put_u32(add_content(w, FIELD_BEGIN, 4), head->begin);
+    bytes_put_u32(add_content(w, FIELD_BEGIN, 4), head->begin);
     put_tokens(add_content(w, FIELD_TOKENS, 4 * (size_t)head->n_tokens), head->tokens,
                head->n_tokens);
-    put_u64(add_content(w, FIELD_DATA_HASH, 8), hash_xxh3(data.ptr, data.len, 0));
+    bytes_put_u64(add_content(w, FIELD_DATA_HASH, 8), hash_xxh3(data.ptr, data.len, 0));
     size_t n_model = strlen(head->model);
     memcpy(add_content(w, FIELD_MODEL, n_model), head->model, n_model);
     INVARIANT(w->len == head_size(head));
     add_field(w, FIELD_DATA, w->len, data.len);
 
     memcpy(w->bytes, magic, MAGIC_BYTES);
-    put_u32(w->bytes + 16, (uint32_t)w->len);
-    put_u32(w->bytes + 20, (uint32_t)w->n_fields);
-    put_u64(w->bytes + 8, hash_xxh3(w->bytes + FIRST_HASHED, w->len - FIRST_HASHED, 0));
+    bytes_put_u32(w->bytes + 16, (uint32_t)w->len);
+    bytes_put_u32(w->bytes + 20, (uint32_t)w->n_fields);
+    bytes_put_u64(w->bytes + 8, hash_xxh3(w->bytes + FIRST_HASHED, w->len - FIRST_HASHED, 0));
 }
 
 /* Where each field lies, by id; bytes 0: it is not there. */
@@ -211,22 +190,22 @@ static size_t check_head(struct str file)
 {
     if (file.len < FIELDS_AT || memcmp(file.ptr, magic, MAGIC_BYTES) != 0)
         return 0;
-    size_t n_bytes = get_u32(file.ptr + 16), n_fields = get_u32(file.ptr + 20);
+    size_t n_bytes = bytes_get_u32(file.ptr + 16), n_fields = bytes_get_u32(file.ptr + 20);
     if (n_bytes > KVFILE_HEAD_BYTES || n_bytes > file.len || n_fields > MOST_FIELDS ||
         n_bytes < FIELDS_AT + n_fields * FIELD_BYTES)
         return 0;
     uint64_t hash = hash_xxh3(file.ptr + FIRST_HASHED, n_bytes - FIRST_HASHED, 0);
-    return hash == get_u64(file.ptr + 8) ? n_bytes : 0;
+    return hash == bytes_get_u64(file.ptr + 8) ? n_bytes : 0;
 }
 
 /* All fields but the data lie in the head; the data begins behind it. */
 static bool find_fields(struct str file, size_t head_bytes, struct field_place out[FIELD_COUNT])
 {
-    size_t n_fields = get_u32(file.ptr + 20);
+    size_t n_fields = bytes_get_u32(file.ptr + 20);
     for (size_t i = 0; i < n_fields; i++) {
         const char *entry = file.ptr + FIELDS_AT + i * FIELD_BYTES;
-        uint32_t id = get_u32(entry);
-        struct field_place place = {get_u64(entry + 8), get_u64(entry + 16)};
+        uint32_t id = bytes_get_u32(entry);
+        struct field_place place = {bytes_get_u64(entry + 8), bytes_get_u64(entry + 16)};
         if (id == FIELD_DATA ? place.offset != head_bytes
                              : place.offset > head_bytes || place.bytes > head_bytes - place.offset)
             return false;
@@ -251,10 +230,10 @@ static void take_head(struct str file, const struct field_place *places, struct 
     size_t n_model = (size_t)places[FIELD_MODEL].bytes;
     memcpy(out->model, file.ptr + places[FIELD_MODEL].offset, n_model);
     out->model[n_model] = '\0';
-    out->begin = get_u32(file.ptr + places[FIELD_BEGIN].offset);
+    out->begin = bytes_get_u32(file.ptr + places[FIELD_BEGIN].offset);
     out->n_tokens = (uint32_t)(places[FIELD_TOKENS].bytes / 4);
     for (uint32_t i = 0; i < out->n_tokens; i++)
-        out->tokens[i] = (model_token)get_u32(file.ptr + places[FIELD_TOKENS].offset + 4 * i);
+        out->tokens[i] = (model_token)bytes_get_u32(file.ptr + places[FIELD_TOKENS].offset + 4 * i);
 }
 
 enum status kvfile_check(struct str file, struct kvfile_head *out, struct str *out_data)
@@ -271,7 +250,8 @@ enum status kvfile_check(struct str file, struct kvfile_head *out, struct str *o
     if (out_data != NULL) {
         struct str data = {file.ptr + head_bytes, file.len - head_bytes};
         if (data.len != places[FIELD_DATA].bytes ||
-            hash_xxh3(data.ptr, data.len, 0) != get_u64(file.ptr + places[FIELD_DATA_HASH].offset))
+            hash_xxh3(data.ptr, data.len, 0) !=
+                bytes_get_u64(file.ptr + places[FIELD_DATA_HASH].offset))
             return STATUS_CORRUPT;
         *out_data = data;
     }

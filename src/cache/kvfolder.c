@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cache/kvjournal.h"
+#include "cache/turnfile.h"
 
 /* NULL with STATUS_OK where there is no such folder. */
 static enum status open_folder(const char *folder, DIR **out, struct error *err)
@@ -39,6 +40,7 @@ static bool is_ours(const char *name)
 {
     size_t len = strlen(name), tail = strlen(KVFILE_TEMPORARY);
     return is_block(name) || strcmp(name, KVJOURNAL_NAME) == 0 ||
+           strcmp(name, TURNFILE_NAME) == 0 ||
            (len > tail && strcmp(name + len - tail, KVFILE_TEMPORARY) == 0);
 }
 

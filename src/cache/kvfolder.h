@@ -18,8 +18,9 @@ MUST_USE enum status kvfolder_each(const char *folder, bool reads_all,
                                    void (*on_block)(void *arg, const struct kvfolder_block *block),
                                    void *arg, struct error *err);
 
-/* Deletes the blocks, and whatever else the store has put there; the folder too where it is empty
- * then.  Other files stay.  STATUS_IO where something could not be deleted. */
+/* Deletes the blocks, and whatever else the store has put there, such as the kept replies
+ * (turnfile.h); the folder too where it is empty then.  Other files stay.  STATUS_IO where
+ * something could not be deleted. */
 MUST_USE enum status kvfolder_clear(const char *folder, uint64_t *out_blocks, uint64_t *out_bytes,
                                     struct error *err);
 

@@ -1,4 +1,5 @@
 """What the program says before it does anything: the settings' reference, and mistakes in them."""
+import json
 import os
 import pathlib
 import re
@@ -7,7 +8,8 @@ import subprocess
 import pytest
 from support.pensieve_server import program
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 
 def pensieve(folder, *arguments, **more):
@@ -67,3 +69,45 @@ def test_a_file_that_is_no_model_is_damaged(tmp_path):
     (tmp_path / "own.gguf").write_bytes(b"GGUF" + b"\0" * 100)
     result = pensieve(tmp_path, "serve", "--model", str(tmp_path / "own.gguf"))
     assert result.returncode == 65 and "own.gguf" in result.stderr
+
+
+# Four replies of 6 tokens in all, and between them what makes two damaged ones.
+TURNS = ROOT / "tests" / "fuzz" / "corpus" / "turnfile" / "turns.bin"
+
+
+def cache(folder, verb, *options):
+    result = pensieve(folder, "cache", verb, "--cache-dir", str(folder), *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout) if "--json" in options else result.stdout
+
+
+def test_kept_replies_are_counted_mended_and_cleared(tmp_path):
+    turns = tmp_path / "prompts" / "turns"
+    nothing = {"blocks": 0, "damaged": 0, "unreadable": 0, "replies": 0, "damaged_replies": 0}
+    assert cache(tmp_path, "verify", "--json") == nothing  # where there is not even a folder
+
+    turns.parent.mkdir()
+    turns.write_bytes(TURNS.read_bytes())
+    n_before = turns.stat().st_size
+    told = cache(tmp_path, "stat", "--json")
+    assert (told["replies"], told["reply_bytes"], told["bytes"]) == (4, n_before, 0)
+    assert re.search(r"^replies +4, 0\.0 MB$", cache(tmp_path, "stat"), re.MULTILINE)
+
+    assert cache(tmp_path, "verify", "--json") == {**nothing, "replies": 4, "damaged_replies": 2}
+    assert turns.stat().st_size == 4 * 56 + 6 * 4 and turns.stat().st_mode & 0o777 == 0o600
+    assert "4 replies sound, 0 damaged and deleted" in cache(tmp_path, "verify")
+
+    told = cache(tmp_path, "clear", "--json")
+    assert told == {"deleted_blocks": 0, "deleted_bytes": 4 * 56 + 6 * 4}
+    assert not turns.parent.exists()
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("../mine")])
+def test_what_was_planted_for_the_kept_replies_is_not_followed(tmp_path, plant):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "prompts").mkdir()
+    plant(tmp_path / "prompts" / "turns")
+    assert cache(tmp_path, "stat", "--json")["replies"] == 0
+    assert cache(tmp_path, "verify", "--json")["damaged_replies"] == 1
+    assert list((tmp_path / "prompts").iterdir()) == []
+    assert (tmp_path / "mine").read_text() == "mine"

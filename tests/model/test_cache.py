@@ -121,7 +121,7 @@ def test_files_are_private_and_their_names_say_nothing(folder):
     assert len(blocks(folder)) >= 5
     for path in (folder / "prompts").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert re.fullmatch(r"[0-9a-f]{80}|written-today", path.name)
+        assert re.fullmatch(r"[0-9a-f]{80}|written-today|turns", path.name)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
@@ -176,6 +176,7 @@ def test_a_folder_that_cannot_be_made_costs_no_answer(kept, tmp_path):
 def test_switched_off_it_deletes_what_was_kept(folder):
     other = folder / "prompts" / "mine.txt"
     other.write_text("mine")
+    (folder / "prompts" / "turns").write_bytes(b"replies")
     with start(folder, "--cache=false") as server:
         server.wait_ready()
         _, usage = ask(server)
@@ -191,7 +192,10 @@ def test_the_command_line_lists_checks_and_clears(folder):
     assert total["bytes"] == row["bytes"] == sum(p.stat().st_size for p in blocks(folder))
     assert total["budget_bytes"] == 3 << 30 and total["folder"] == str(folder / "prompts")
 
-    assert cache(folder, "verify") == {"blocks": row["blocks"], "damaged": 0, "unreadable": 0}
+    verified = cache(folder, "verify")
+    assert verified["damaged_replies"] == 0
+    assert {k: verified[k] for k in ("blocks", "damaged", "unreadable")} == {
+        "blocks": row["blocks"], "damaged": 0, "unreadable": 0}
     victim = blocks(folder)[0]
     victim.write_bytes(victim.read_bytes()[:-1] + b"?")
     assert cache(folder, "verify")["damaged"] == 1

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "cache/kvfolder.h"
 #include "cache/kvjournal.h"
+#include "cache/turnfile.h"
 
 enum { N_BLOCKS = 5 };
 
@@ -99,9 +100,10 @@ static void test_kvfolder__clearing_leaves_what_is_not_the_stores(void **state)
     folder_write(&f, "notes.txt", "not the store's");
     folder_write(&f, "12-3.tmp", "");
     folder_write(&f, KVJOURNAL_NAME, "");
+    folder_write(&f, TURNFILE_NAME, "1234567");
     assert_int_equal(kvfolder_clear(f.path, &n_blocks, &n_bytes, &err), STATUS_OK);
     assert_int_equal(n_blocks, N_BLOCKS);
-    assert_int_equal(n_bytes, expected);
+    assert_int_equal(n_bytes, expected + 7);
     assert_int_equal(folder_count(&f), 1);
     assert_int_equal(unlink(folder_path(&f, "notes.txt")), 0);
     assert_int_equal(kvfolder_clear(f.path, &n_blocks, &n_bytes, &err), STATUS_OK);
