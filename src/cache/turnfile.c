@@ -66,7 +66,7 @@ static size_t find_marker(struct str bytes, size_t from)
 
 /* The record at the beginning of `bytes`, which begin with a marker and hold no other one; false
  * where it is not sound. */
-static bool check_record(struct str bytes, struct turn_record *out)
+static bool check_record(struct str bytes, struct turnfile_record *out)
 {
     if (bytes.len < HEAD_BYTES)
         return false;
@@ -78,7 +78,7 @@ static bool check_record(struct str bytes, struct turn_record *out)
     if (hash_xxh3(record.ptr + HASHED_FROM, record.len - HASHED_FROM, 0) !=
         bytes_get_u64(record.ptr + 8))
         return false;
-    *out = (struct turn_record){
+    *out = (struct turnfile_record){
         .bytes = record,
         .model_id = bytes_get_u64(record.ptr + 24),
         .at = (int64_t)bytes_get_u64(record.ptr + 32),
@@ -88,12 +88,12 @@ static bool check_record(struct str bytes, struct turn_record *out)
     return true;
 }
 
-model_token turn_record_token(const struct turn_record *r, size_t nth)
+model_token turnfile_token(const struct turnfile_record *r, size_t nth)
 {
     return (model_token)bytes_get_u32(r->bytes.ptr + record_size(nth));
 }
 
-void turnfile_scan(struct str bytes, void (*on_record)(void *arg, const struct turn_record *r),
+void turnfile_scan(struct str bytes, void (*on_record)(void *arg, const struct turnfile_record *r),
                    void *arg, struct turnfile_sum *out)
 {
     *out = (struct turnfile_sum){0};
@@ -101,7 +101,7 @@ void turnfile_scan(struct str bytes, void (*on_record)(void *arg, const struct t
     out->damaged += at > 0;
     while (at < bytes.len) {
         size_t next = find_marker(bytes, at + MARKER_BYTES); /* invariant 2 */
-        struct turn_record r;
+        struct turnfile_record r;
         bool is_sound = check_record((struct str){bytes.ptr + at, next - at}, &r);
         if (is_sound) {
             out->replies++;
@@ -221,7 +221,7 @@ struct compaction {
     int64_t oldest_at; /* the bound */
 };
 
-static void move_to_front(void *arg, const struct turn_record *r)
+static void move_to_front(void *arg, const struct turnfile_record *r)
 {
     struct compaction *c = arg;
     if (r->at < c->oldest_at)
@@ -462,7 +462,7 @@ struct telling {
     uint64_t n_expired;
 };
 
-static void tell(void *arg, const struct turn_record *r)
+static void tell(void *arg, const struct turnfile_record *r)
 {
     struct telling *tell = arg;
     struct turnfile *t = tell->t;
@@ -475,7 +475,7 @@ static void tell(void *arg, const struct turn_record *r)
     if (r->model_id != t->options.model_id)
         return;
     for (size_t i = 0; i < r->n_tokens; i++)
-        tell->tokens[i] = turn_record_token(r, i);
+        tell->tokens[i] = turnfile_token(r, i);
     tell->on_turn(tell->arg, &r->key, tell->tokens, r->n_tokens);
 }
 
@@ -565,7 +565,7 @@ void turnfile_close(struct turnfile *t)
 
 /* ---- From outside ---- */
 
-static void take_no_notice(void *arg, const struct turn_record *r)
+static void take_no_notice(void *arg, const struct turnfile_record *r)
 {
     (void)arg, (void)r;
 }

@@ -103,7 +103,7 @@ MUST_USE enum status turnfile_verify(const char *folder, struct turnfile_sum *ou
 
 /* ---- The reader behind all of it; here for its tests ---- */
 
-struct turn_record {
+struct turnfile_record {
     struct str bytes; /* all of it */
     struct turn_key key;
     uint64_t model_id;
@@ -112,8 +112,8 @@ struct turn_record {
 };
 
 /* Calls back for each sound record, in order; counts all but out->bytes. */
-void turnfile_scan(struct str bytes, void (*on_record)(void *arg, const struct turn_record *r),
+void turnfile_scan(struct str bytes, void (*on_record)(void *arg, const struct turnfile_record *r),
                    void *arg, struct turnfile_sum *out);
 
 /* One of its tokens. */
-model_token turn_record_token(const struct turn_record *r, size_t nth);
+model_token turnfile_token(const struct turnfile_record *r, size_t nth);

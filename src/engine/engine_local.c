@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "cache/turnfile.h"
 #include "engine/choices.h"
 #include "engine/classify.h"
 #include "engine/turn_record.h"
@@ -47,7 +48,8 @@ struct engine_local {
     struct turnmem *turnmem;
     struct render *render;
     struct sched *sched;
-    struct kvstore *store; /* NULL where nothing is kept */
+    struct kvstore *store;     /* NULL where nothing is kept */
+    struct turnfile *turnfile; /* likewise */
 };
 
 struct local_turn {
@@ -106,6 +108,41 @@ static void open_store(struct engine_local *e)
         log_warn("engine: prompts are not kept on disk: %s", err.message);
 }
 
+static void recall_turn(void *arg, const struct turn_key *key, const model_token *tokens, size_t n)
+{
+    struct token_key to;
+    _Static_assert(sizeof to == sizeof *key, "one key in memory and on disk");
+    memcpy(&to, key, sizeof to);
+    turnmem_put_back(arg, &to, tokens, n);
+}
+
+static void keep_turn(void *arg, const struct token_key *key, const model_token *tokens, size_t n)
+{
+    struct turn_key to;
+    memcpy(&to, key, sizeof to);
+    turnfile_append(arg, &to, tokens, n);
+}
+
+/* Replies as they were sampled: those of former runs are known again, and new ones are kept. */
+static void open_turnfile(struct engine_local *e)
+{
+    struct error err;
+    if (e->store_folder == NULL)
+        return;
+    const char *fingerprint = e->model->info.fingerprint;
+    struct turnfile_options options = {
+        .folder = e->store_folder,
+        .model_id = hash_xxh3(fingerprint, strlen(fingerprint), 0),
+        .budget_bytes = TURNFILE_BUDGET_BYTES,
+        .ttl_days = e->options.store.ttl_days,
+        .reserve_bytes = e->options.store.reserve_bytes,
+    };
+    if (turnfile_open(&options, recall_turn, e->turnmem, &e->turnfile, &err) == STATUS_OK)
+        turnmem_set_keeper(e->turnmem, keep_turn, e->turnfile);
+    else
+        log_warn("engine: replies are not kept on disk: %s", err.message);
+}
+
 static enum status load_parts(struct engine_local *e)
 {
     struct model *m;
@@ -121,6 +158,7 @@ static enum status load_parts(struct engine_local *e)
     e->turnmem = turnmem_create(TURNMEM_BYTES);
     render_use_turnmem(e->render, e->turnmem);
     open_store(e);
+    open_turnfile(e);
     struct sched_options options = {
         .max_running = e->options.parallel,
         .max_jobs = LIMIT_TURNS,
@@ -617,6 +655,7 @@ static void local_destroy(struct engine *engine)
     sched_destroy(e->sched);
     kvstore_close(e->store, KEEP_CLOSE_MS);
     turnmem_destroy(e->turnmem);
+    turnfile_close(e->turnfile);
     mem_free(e->store_folder);
     mem_free(e->recount_file);
     mem_free(e);

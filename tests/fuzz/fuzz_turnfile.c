@@ -18,7 +18,7 @@ struct seen {
     uint64_t n_records, n_tokens;
 };
 
-static void look(void *arg, const struct turn_record *r)
+static void look(void *arg, const struct turnfile_record *r)
 {
     struct seen *seen = arg;
     INVARIANT(r->bytes.ptr >= seen->log.ptr + seen->end);
@@ -29,7 +29,7 @@ static void look(void *arg, const struct turn_record *r)
     INVARIANT(hash_xxh3(r->bytes.ptr + HASHED_FROM, r->bytes.len - HASHED_FROM, 0) ==
               bytes_get_u64(r->bytes.ptr + HASH_AT));
     for (size_t i = 0; i < r->n_tokens; i++)
-        INVARIANT(turn_record_token(r, i) ==
+        INVARIANT(turnfile_token(r, i) ==
                   (model_token)bytes_get_u32(r->bytes.ptr + HEAD_BYTES + 4 * i));
     seen->n_records++;
     seen->n_tokens += r->n_tokens;

@@ -215,3 +215,46 @@ def test_the_command_line_speaks_to_people_too(folder):
     done = subprocess.run([program(), "cache", "shrink"], capture_output=True, text=True,
                           timeout=60, env=dict(os.environ))
     assert done.returncode == 64 and "ls, stat, verify or clear" in done.stderr
+
+
+TOOL = {"name": "record", "description": "Records an entry.", "input_schema": {
+    "type": "object", "required": ["entry", "mark"], "additionalProperties": False,
+    "properties": {"entry": {"type": "integer", "maximum": 99},
+                   "mark": {"enum": ["checked", "open"]},
+                   "urgent": {"type": "boolean", "default": False}}}}
+
+
+def changed(block):
+    """As Claude Code sends a call back: in another order, with defaults, numbers as they are."""
+    assert block["type"] == "tool_use"
+    wanted = {"urgent": False, **dict(reversed(block["input"].items()))}
+    return {**block, "input": wanted}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_call_that_comes_back_changed_is_not_read_again(tmp_path, restarts):
+    body = {"model": "claude-x", "max_tokens": 200, "temperature": 0, "system": SYSTEM,
+            "tools": [TOOL], "tool_choice": {"type": "tool", "name": "record"},
+            "messages": [{"role": "user", "content": "Record entry 7 as checked."}]}
+
+    def post(server, body):
+        status, _, answer = server.post("/v1/messages", body)
+        assert status == 200, answer
+        return answer
+
+    with start(tmp_path) as server:
+        server.wait_ready()
+        first = post(server, body)
+        call, = first["content"]
+        body["messages"] += [{"role": "assistant", "content": [changed(call)]},
+                             {"role": "user", "content": [{
+                                 "type": "tool_result", "tool_use_id": call["id"],
+                                 "content": "It is recorded."}]}]
+        second = None if restarts else post(server, body)
+    if restarts:
+        assert (tmp_path / "prompts/turns").stat().st_mode & 0o777 == 0o600
+        with start(tmp_path) as server:
+            server.wait_ready()
+            second = post(server, body)
+    known = n_prompt(first["usage"]) + first["usage"]["output_tokens"]
+    assert second["usage"]["cache_read_input_tokens"] >= known - 1

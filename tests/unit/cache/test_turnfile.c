@@ -384,13 +384,13 @@ static void check_goes_on(struct fixture *f, uint32_t n_written)
     assert_int_equal(look(f).damaged, 0); /* since it was rewritten */
 }
 
-static void note_record(void *arg, const struct turn_record *r)
+static void note_record(void *arg, const struct turnfile_record *r)
 {
     model_token tokens[256];
     assert_true(r->n_tokens <= 256);
     assert_int_equal(r->model_id, MODEL);
     for (size_t i = 0; i < r->n_tokens; i++)
-        tokens[i] = turn_record_token(r, i);
+        tokens[i] = turnfile_token(r, i);
     note(arg, &r->key, tokens, r->n_tokens);
 }
 
@@ -486,7 +486,7 @@ static void test_turnfile__garbage_between_records_costs_none(void **state)
     unmake(f);
 }
 
-static void count_none(void *arg, const struct turn_record *r)
+static void count_none(void *arg, const struct turnfile_record *r)
 {
     (void)arg, (void)r;
     fail_msg("nothing of this is sound");
