@@ -159,7 +159,7 @@ int main(int argc, char **argv)
     if (rounds < 1 || rounds > MOST_ROUNDS)
         rounds = 20;
     struct model_llama_options options = {
-        .path = argv[1], .n_cells = 512, .n_sequences = 1, .how = tune_default(1, false)};
+        .path = argv[1], .n_cells = 512, .n_sequences = 1, .how = tune_default(1, false, KERNEL_ISA_NONE)};
     struct model *m;
     struct error err = {0};
     if (model_llama_load(&options, &m, &err) != STATUS_OK) {
