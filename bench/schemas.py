@@ -249,6 +249,7 @@ def main():
     parser.add_argument("--schemas", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="the number of the first schema")
     parser.add_argument("--at-once", type=int, default=4, help="requests, where speed is not told")
+    parser.add_argument("--threads", type=int, help="of the server: 1 where several runs share cores")
     parser.add_argument("--speed", action="store_true", help="compare with free text instead")
     parser.add_argument("--choice", choices=("tool", "any", "auto"), default="tool")
     parser.add_argument("--max-tokens", type=int, default=400)
@@ -267,7 +268,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="bench-schemas.") as folder:
         for model in args.model:
             log = pathlib.Path(folder) / "server.log"
-            with servers.Pensieve(args.pensieve, model, args.window, log) as server:
+            options = ["--pool", args.window * (1 if args.speed else args.at_once)]
+            if args.threads:
+                options += ["--threads", args.threads]
+            with servers.Pensieve(args.pensieve, model, args.window, log, options) as server:
                 bad += work(client_of(server.url), args, model)
     return 1 if bad else 0
 
