@@ -158,8 +158,10 @@ int main(int argc, char **argv)
     long rounds = argc > 2 ? strtol(argv[2], NULL, 10) : 20;
     if (rounds < 1 || rounds > MOST_ROUNDS)
         rounds = 20;
-    struct model_llama_options options = {
-        .path = argv[1], .n_cells = 512, .n_sequences = 1, .how = tune_default(1, false, KERNEL_ISA_NONE)};
+    struct model_llama_options options = {.path = argv[1],
+                                          .n_cells = 512,
+                                          .n_sequences = 1,
+                                          .how = tune_default(1, false, KERNEL_ISA_NONE)};
     struct model *m;
     struct error err = {0};
     if (model_llama_load(&options, &m, &err) != STATUS_OK) {

@@ -35,8 +35,9 @@ enum {
     PAD = ATTENTION_PAD,
     SCORES = TILE + PAD, /* from one row's to the next's */
     GROUP = ATTENTION_GROUP_ROWS,
-    FEW = ATTENTION_FEW_ROWS,            /* rows of a block that goes without unpacked tiles ... */
-    FEW_VECTORS = VF_LANES == 8 ? 1 : 2, /* ... and vectors of y that it keeps for each */
+    FEW = ATTENTION_FEW_ROWS, /* rows of a block that goes without unpacked tiles ... */
+    FEW_VECTORS = 2,          /* ... and vectors of y that it keeps for each */
+    FEW_AT_ONCE = VF_LANES == 8 ? 4 : FEW, /* ... of so many rows: with 16 registers, of half */
     Q8_0_BLOCK = 32,
     Q8_0_BYTES = 34,
 };
@@ -89,14 +90,27 @@ ALWAYS_INLINE void prefetch_row(const struct source *from, int64_t key, int64_t 
         __builtin_prefetch(row + at, 0, 2);
 }
 
+ALWAYS_INLINE void unpack_row(float *to, const char *row, const enum attention_format format,
+                              int64_t width)
+{
+    if (format == ATTENTION_F16) {
+        for (int64_t d = 0; d < width; d += VF_LANES)
+            vf_store(to + d, vf_load_f16(row + d * 2));
+        return;
+    }
+    for (int64_t d = 0; d < width; d += Q8_0_BLOCK, row += Q8_0_BYTES) {
+        vf scale = vf_set(vf_scalar_f16(row));
+        for (int i = 0; i < Q8_0_BLOCK; i += VF_LANES)
+            vf_store(to + d + i, vf_mul(vf_load_i8(row + 2 + i), scale));
+    }
+}
+
 /* K[key][d] -> tile[key][d], or V, rows `stride` apart; keys from n on become zeros. */
 ALWAYS_INLINE void unpack_rows(float *tile, int64_t stride, const struct source *from,
                                const enum attention_format format, int64_t n, int64_t width)
 {
-    for (int64_t key = 0; key < n; key++) {
-        for (int64_t d = 0; d < width; d += VF_LANES)
-            vf_store(tile + key * stride + d, load_lanes(row_of(from, key), d, format));
-    }
+    for (int64_t key = 0; key < n; key++)
+        unpack_row(tile + key * stride, row_of(from, key), format, width);
     memset(tile + n * stride, 0, (size_t)((TILE - n) * stride) * sizeof *tile);
 }
 
@@ -384,26 +398,35 @@ static void multiply_q_few(const struct attention_scratch *scratch, int64_t n_ro
     }
 }
 
-/* As multiply_p_v, with the n keys of v as they lie in the pool, from their value d on.  Each of
- * the passes that make up d_v brings its share of the next tile. */
-ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, float *y,
-                                     const float *factor, const float *p, const struct source *v,
-                                     const enum attention_format format, int64_t d, int64_t n,
-                                     int64_t d_v)
+/* V of a tile for few rows: halves are unpacked on the way to each product, bytes once, since their
+ * factors take longer than the product. */
+struct few_values {
+    const struct source *packed; /* ATTENTION_F16 */
+    const float *unpacked;       /* ATTENTION_Q8_0: [TILE][d_v] */
+    int64_t d_v, n_keys;
+};
+
+/* As multiply_p_v, of the values from d on.  Each of the passes that make up d_v brings its share
+ * of the next tile, if it shall. */
+ALWAYS_INLINE void multiply_p_some(const int n_rows, const int n_vectors, const bool is_packed,
+                                   const bool prefetches, float *y, const float *factor,
+                                   const float *p, const struct few_values *v, int64_t d)
 {
-    vf sum[FEW][VF_TILE];
+    const int64_t d_v = v->d_v, n_passes = d_v / (n_vectors * VF_LANES);
+    vf sum[FEW][FEW_VECTORS];
     for (int r = 0; r < n_rows; r++)
         for (int i = 0; i < n_vectors; i++)
             sum[r][i] = vf_mul(vf_load(y + r * d_v + i * VF_LANES), vf_set(factor[r]));
-    const int64_t n_passes = d_v / (n_vectors * VF_LANES);
     int64_t next = TILE + d / (n_vectors * VF_LANES) * TILE / n_passes;
-    for (int64_t key = 0; key < n;) {
-        int64_t end = key + n_passes < n ? key + n_passes : n;
-        prefetch_row(v, next++, d_v, format);
+    for (int64_t key = 0; key < v->n_keys;) {
+        int64_t end = key + n_passes < v->n_keys ? key + n_passes : v->n_keys;
+        if (prefetches)
+            prefetch_row(v->packed, next++, d_v, ATTENTION_F16);
         for (; key < end; key++) {
-            vf right[VF_TILE];
+            vf right[FEW_VECTORS];
             for (int i = 0; i < n_vectors; i++)
-                right[i] = load_lanes(row_of(v, key), d + i * VF_LANES, format);
+                right[i] = is_packed ? vf_load_f16(row_of(v->packed, key) + (d + i * VF_LANES) * 2)
+                                     : vf_load(v->unpacked + key * d_v + d + i * VF_LANES);
             for (int r = 0; r < n_rows; r++) {
                 vf left = vf_set(p[r * SCORES + key]);
                 for (int i = 0; i < n_vectors; i++)
@@ -416,14 +439,29 @@ ALWAYS_INLINE void multiply_p_packed(const int n_rows, const int n_vectors, floa
             vf_store(y + r * d_v + i * VF_LANES, sum[r][i]);
 }
 
-ALWAYS_INLINE void multiply_p_rows(const int n_rows, const int n_vectors, float *y,
-                                   const float *factor, const float *p, const struct source *v,
-                                   int64_t d, const struct attention_shape *shape, int64_t n)
+/* Of all rows, as many at once as the registers hold. */
+ALWAYS_INLINE void multiply_p_few(const int n_rows, const int n_vectors, const bool is_packed,
+                                  const struct attention_scratch *scratch, const float *factor,
+                                  const struct few_values *v, int64_t d)
 {
-    if (shape->v_format == ATTENTION_F16)
-        multiply_p_packed(n_rows, n_vectors, y, factor, p, v, ATTENTION_F16, d, n, shape->d_v);
-    else
-        multiply_p_packed(n_rows, n_vectors, y, factor, p, v, ATTENTION_Q8_0, d, n, shape->d_v);
+    const int n_first = n_rows <= FEW_AT_ONCE ? n_rows : FEW_AT_ONCE;
+    multiply_p_some(n_first, n_vectors, is_packed, is_packed, scratch->y + d, factor,
+                    scratch->scores, v, d);
+    if (n_rows > n_first)
+        multiply_p_some(n_rows - n_first, n_vectors, is_packed, false,
+                        scratch->y + n_first * v->d_v + d, factor + n_first,
+                        scratch->scores + n_first * SCORES, v, d);
+}
+
+ALWAYS_INLINE void multiply_p_all(const int n_rows, const bool is_packed,
+                                  const struct attention_scratch *scratch, const float *factor,
+                                  const struct few_values *v)
+{
+    int64_t d = 0;
+    for (; d + FEW_VECTORS * VF_LANES <= v->d_v; d += FEW_VECTORS * VF_LANES)
+        multiply_p_few(n_rows, FEW_VECTORS, is_packed, scratch, factor, v, d);
+    for (; d < v->d_v; d += VF_LANES)
+        multiply_p_few(n_rows, 1, is_packed, scratch, factor, v, d);
 }
 
 ALWAYS_INLINE void few_rows(const int n_rows, const struct attention_task *task,
@@ -440,12 +478,16 @@ ALWAYS_INLINE void few_rows(const int n_rows, const struct attention_task *task,
     multiply_q_few(scratch, n_rows, d_k, &k, shape->k_format);
     float factor[FEW];
     soften(n_rows, task, scratch, 0, factor);
-    int64_t d = 0;
-    for (; d + FEW_VECTORS * VF_LANES <= d_v; d += FEW_VECTORS * VF_LANES)
-        multiply_p_rows(n_rows, FEW_VECTORS, scratch->y + d, factor, scratch->scores, &v, d, shape,
-                        n);
-    for (; d < d_v; d += VF_LANES)
-        multiply_p_rows(n_rows, 1, scratch->y + d, factor, scratch->scores, &v, d, shape, n);
+    struct few_values values = {&v, scratch->v, d_v, n};
+    if (shape->v_format == ATTENTION_F16) {
+        multiply_p_all(n_rows, true, scratch, factor, &values);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        prefetch_row(&v, TILE + i, d_v, ATTENTION_Q8_0);
+        unpack_row(scratch->v + i * d_v, row_of(&v, i), ATTENTION_Q8_0, d_v);
+    }
+    multiply_p_all(n_rows, false, scratch, factor, &values);
 }
 
 static void run_few_rows(int64_t n_rows, const struct attention_task *task,
