@@ -195,7 +195,10 @@ def try_schema(client, args, n):
         counts["cut" if cut else "failed"] += 1
         return counts, 0, [] if cut else [f"schema {n}: {error}"]
     if not calls:
-        counts["cut" if message.stop_reason == "max_tokens" else "no call"] += 1
+        cut = message.stop_reason in ("max_tokens", "model_context_window_exceeded")
+        counts["cut" if cut else "no call"] += 1
+        if not cut:
+            lines.append(f"schema {n}: no call, {message.stop_reason}: {message.content}")
     for call in calls:
         problem = judge(schema, call)
         counts["valid" if problem is None else "invalid"] += 1
@@ -271,6 +274,8 @@ def main():
             options = ["--pool", args.window * (1 if args.speed else args.at_once)]
             if args.threads:
                 options += ["--threads", args.threads]
+            if args.speed:
+                options += ["--drafts=false"]  # guesses gain more or less by what is said
             with servers.Pensieve(args.pensieve, model, args.window, log, options) as server:
                 bad += work(client_of(server.url), args, model)
     return 1 if bad else 0

@@ -35,8 +35,22 @@ struct kept_token {
     size_t begin, end; /* bytes of the reply */
 };
 
+/* With which byte a token's text begins.  A text is allowed only where its beginning is, so one
+ * question about the token that is a byte alone answers for all that begin with it. */
+struct token_starts {
+    std::vector<uint8_t> first;      /* of each token: an ASCII byte, or LOOKED_AT */
+    std::vector<llama_token> single; /* for each ASCII byte the token that is it alone, or -1 */
+};
+
+enum {
+    ASCII = 128,
+    LOOKED_AT =
+        0xff, /* asked about one by one: ends of generation, texts of other bytes, no text */
+};
+
 struct grammar {
     const llama_vocab *vocab;
+    const token_starts *starts;
     llama_sampler *format; /* nullptr: the template has none */
     llama_sampler *guide;  /* of the call under way */
     enum state state;
@@ -290,10 +304,34 @@ call_scan *make_scan(const struct grammar *g, const struct grammar_spec *spec)
 
 } // namespace
 
+struct token_starts *token_starts_create(const struct llama_vocab *vocab)
+{
+    auto *starts = new token_starts;
+    auto n = (llama_token)llama_vocab_n_tokens(vocab);
+    starts->first.assign((size_t)n, LOOKED_AT);
+    starts->single.assign(ASCII, -1);
+    for (llama_token token = 0; token < n; token++) {
+        std::string text = spell(vocab, token);
+        auto byte = text.empty() ? (uint8_t)LOOKED_AT : (uint8_t)text[0];
+        if (byte == 0 || byte >= ASCII || llama_vocab_is_eog(vocab, token))
+            continue;
+        starts->first[(size_t)token] = byte;
+        if (text.size() == 1 && starts->single[byte] < 0)
+            starts->single[byte] = token;
+    }
+    return starts;
+}
+
+void token_starts_free(struct token_starts *starts)
+{
+    delete starts;
+}
+
 struct grammar *grammar_llama_create(const struct llama_vocab *vocab,
+                                     const struct token_starts *starts,
                                      const struct grammar_spec *spec)
 {
-    auto *g = new grammar{vocab, nullptr, nullptr, state::FREE, {}, nullptr, {}, {}};
+    auto *g = new grammar{vocab, starts, nullptr, nullptr, state::FREE, {}, nullptr, {}, {}};
     try {
         g->calls.assign(spec->calls, spec->calls + spec->n_calls);
         g->scan = make_scan(g, spec);
@@ -333,15 +371,34 @@ bool grammar_llama_allows(struct grammar *g, model_token token)
     return allows;
 }
 
+/* The bytes that no text may begin with now. */
+static void find_closed(struct grammar *g, bool is_closed[])
+{
+    g->row.clear();
+    for (llama_token token : g->starts->single)
+        if (token >= 0)
+            g->row.push_back({token, 0.0f, 0.0f});
+    llama_token_data_array array = {g->row.data(), g->row.size(), -1, false};
+    llama_sampler_apply(active(g), &array);
+    for (size_t i = 0; i < array.size; i++)
+        if (array.data[i].logit == -INFINITY)
+            is_closed[g->starts->first[(size_t)array.data[i].id]] = true;
+}
+
 void grammar_llama_mask(struct grammar *g, float *logits, uint32_t n_vocab)
 {
     if (g->state != state::FORMAT && g->state != state::GUIDED)
         return;
     guarded(g, [&] {
+        bool is_closed[LOOKED_AT + 1] = {};
+        find_closed(g, is_closed);
         g->row.clear();
-        for (uint32_t i = 0; i < n_vocab; i++)
+        for (uint32_t i = 0; i < n_vocab; i++) {
+            if (is_closed[g->starts->first[i]])
+                logits[i] = -INFINITY;
             if (logits[i] != -INFINITY)
                 g->row.push_back({(llama_token)i, logits[i], 0.0f});
+        }
         llama_token_data_array array = {g->row.data(), g->row.size(), -1, false};
         llama_sampler_apply(active(g), &array);
         for (size_t i = 0; i < array.size; i++)

@@ -8,8 +8,14 @@
 
 struct llama_vocab;
 
-/* NULL, with a log line, where there is nothing to hold the reply to. */
+/* What masks need to know of a vocabulary; some milliseconds' work, once for each model. */
+struct token_starts;
+struct token_starts *token_starts_create(const struct llama_vocab *vocab);
+void token_starts_free(struct token_starts *starts);
+
+/* NULL, with a log line, where there is nothing to hold the reply to.  Borrows all of them. */
 struct grammar *grammar_llama_create(const struct llama_vocab *vocab,
+                                     const struct token_starts *starts,
                                      const struct grammar_spec *spec);
 void grammar_llama_free(struct grammar *g);
 bool grammar_llama_allows(struct grammar *g, model_token token);

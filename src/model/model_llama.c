@@ -27,6 +27,7 @@ struct model_llama {
     struct llama_model *weights;
     struct llama_context *context;
     const struct llama_vocab *vocab;
+    struct token_starts *starts;
     struct ggml_threadpool *threads;
     struct llama_batch batch; /* arrays of MODEL_BATCH_ROWS */
     bool (*should_abort)(void *arg);
@@ -274,12 +275,13 @@ static void llama_model_set_abort(struct model *m, bool (*should_abort)(void *ar
 static struct grammar *llama_model_grammar_create(const struct model *m,
                                                   const struct grammar_spec *spec)
 {
-    return grammar_llama_create(const_llama_of(m)->vocab, spec);
+    return grammar_llama_create(const_llama_of(m)->vocab, const_llama_of(m)->starts, spec);
 }
 
 static void llama_model_destroy(struct model *m)
 {
     struct model_llama *ml = llama_of(m);
+    token_starts_free(ml->starts);
     if (ml->batch.token != NULL)
         llama_batch_free(ml->batch);
     if (ml->context != NULL)
@@ -377,6 +379,7 @@ static enum status load_weights(struct model_llama *ml, const struct model_llama
         return error_set(err, STATUS_UNSUPPORTED,
                          "%s is not a model that writes text from left to right", options->path);
     ml->vocab = llama_model_get_vocab(ml->weights);
+    ml->starts = token_starts_create(ml->vocab);
     return STATUS_OK;
 }
 
