@@ -17,7 +17,7 @@ request.
 
 With --speed, nothing is judged: each of the schemas is asked for twice, with the call held to the schema
 and as free text (`tool_choice` none) of the same prompt, which has been read before; told is the ratio of
-tokens a second over all of them.
+tokens a second over all of them.  Answers come whole there, as a client that reads a stream takes a core.
 
 Needs the `anthropic` and `jsonschema` packages.
 """
@@ -157,15 +157,18 @@ CHOICES = {"tool": {"type": "tool", "name": "record"}, "any": {"type": "any"},
            "auto": {"type": "auto"}, "none": {"type": "none"}}
 
 
+def request(schema, choice, max_tokens):
+    return {"model": "claude-local", "max_tokens": max_tokens,
+            "system": "Call the tool `record` with values of your own, as short as they may be.",
+            "messages": [{"role": "user", "content": "Record something."}],
+            "tools": [{"name": "record", "description": "Records something.",
+                       "input_schema": schema}],
+            "tool_choice": CHOICES[choice], "extra_body": {"temperature": 1}}
+
+
 def answer(client, schema, choice, max_tokens):
-    """One reply, as a message."""
-    with client.messages.stream(
-            model="claude-local", max_tokens=max_tokens,
-            system="Call the tool `record` with values of your own, as short as they may be.",
-            messages=[{"role": "user", "content": "Record something."}],
-            tools=[{"name": "record", "description": "Records something.",
-                    "input_schema": schema}],
-            tool_choice=CHOICES[choice], extra_body={"temperature": 1}) as stream:
+    """One reply, as a message, put together of its stream."""
+    with client.messages.stream(**request(schema, choice, max_tokens)) as stream:
         return stream.get_final_message()
 
 
@@ -231,9 +234,9 @@ def compare_speed(client, args, label):
         schema = Generator(n).schema()
         for choice in ("none", args.choice) if n % 2 else (args.choice, "none"):
             try:
-                answer(client, schema, choice, 1)
+                client.messages.create(**request(schema, choice, 1))
                 begin = time.monotonic()
-                message = answer(client, schema, choice, args.max_tokens)
+                message = client.messages.create(**request(schema, choice, args.max_tokens))
             except anthropic.APIStatusError:
                 continue  # a call that the window cut, or that went round in circles
             seconds[choice] += time.monotonic() - begin
